@@ -1,0 +1,1 @@
+"""The vocabulary shared with Harbor. Nothing here imports from the rest of the package but `errors`."""

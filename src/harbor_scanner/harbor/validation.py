@@ -1,0 +1,113 @@
+"""Read a scan request as Harbor's versions send it, and refuse what cannot be scanned."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from harbor_scanner.errors import InvalidRequestError, MalformedRequestError
+from harbor_scanner.harbor import media
+from harbor_scanner.harbor.models import Capability, ScanRequest
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_REPOSITORY_LENGTH = 255
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_INDEXES = {
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+}
+
+
+def parse_scan_request(body: bytes, capabilities: tuple[Capability, ...]) -> ScanRequest:
+    """Return the request in `body`, checked against the `capabilities` of the scanner.
+
+    Null means the same as absent, and unknown fields are ignored, as Harbor's versions need it. Raises
+    MalformedRequestError (no JSON, or wrong types) or InvalidRequestError, which names the field.
+    """
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequestError(f"The body is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise MalformedRequestError("The body is not a JSON object.")
+    try:
+        request = msgspec.convert(_without_nulls(document), ScanRequest)
+    except msgspec.ValidationError as error:
+        raise MalformedRequestError(f"The body has a value of the wrong type: {error}") from None
+    _check_registry(request)
+    _check_artifact(request)
+    _check_capabilities(request, capabilities)
+    return request
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value
+
+
+def _check_registry(request: ScanRequest) -> None:
+    url = request.registry.url
+    if not url:
+        raise InvalidRequestError("registry.url", "is missing")
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isprintable() or " " in url:
+        raise InvalidRequestError("registry.url", "must be an http or https URL, such as https://core.harbor.domain")
+    if not (request.registry.authorization or "").isprintable():
+        raise InvalidRequestError("registry.authorization", "holds characters that no HTTP header may have")
+
+
+def _check_artifact(request: ScanRequest) -> None:
+    artifact = request.artifact
+    if not artifact.repository:
+        raise InvalidRequestError("artifact.repository", "is missing")
+    if len(artifact.repository) > _REPOSITORY_LENGTH or not _REPOSITORY.fullmatch(artifact.repository):
+        raise InvalidRequestError(
+            "artifact.repository", "must be a repository name of the OCI distribution spec, such as library/mongo"
+        )
+    if not artifact.digest:
+        raise InvalidRequestError("artifact.digest", "is missing")
+    if not _DIGEST.fullmatch(artifact.digest):
+        raise InvalidRequestError("artifact.digest", "must be sha256: and 64 hexadecimal digits (or sha512: and 128)")
+    if artifact.tag and not _TAG.fullmatch(artifact.tag):
+        raise InvalidRequestError("artifact.tag", "must be a tag of the OCI distribution spec, such as 3.4-xenial")
+    if artifact.mime_type:
+        mime_type = media.canonical(artifact.mime_type)
+        if mime_type in _INDEXES:
+            raise InvalidRequestError(
+                "artifact.mime_type", f"{mime_type} is an index of images, which are scanned one by one"
+            )
+        if mime_type not in media.IMAGE_MANIFESTS:
+            raise InvalidRequestError(
+                "artifact.mime_type",
+                f"{mime_type} is no image manifest; only {' and '.join(media.IMAGE_MANIFESTS)} can be scanned",
+            )
+
+
+def _check_capabilities(request: ScanRequest, capabilities: tuple[Capability, ...]) -> None:
+    known = {capability.type: capability for capability in capabilities}
+    for place, asked in enumerate(request.enabled_capabilities or ()):
+        field = f"enabled_capabilities[{place}]"
+        if asked.type not in known:
+            raise InvalidRequestError(
+                f"{field}.type", f"{asked.type!r} is not supported; this scanner has {', '.join(known)}"
+            )
+        # Either report type is served, whichever is advertised.
+        served = (*known[asked.type].produces_mime_types, *media.VULNERABILITY_REPORTS)
+        produced = sorted({media.canonical(name) for name in served})
+        for name in asked.produces_mime_types or ():
+            if media.canonical(name) not in produced:
+                raise InvalidRequestError(
+                    f"{field}.produces_mime_types", f"{name!r} is not supported; reports come as {', '.join(produced)}"
+                )

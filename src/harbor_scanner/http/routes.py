@@ -1,0 +1,221 @@
+"""The routes of the Pluggable Scanners API v1.0 to v1.2, the probes and the metrics, as plain ASGI applications."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.resources import files
+from typing import assert_never
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from harbor_scanner.errors import InvalidRequestError, MalformedRequestError, StoreUnavailableError
+from harbor_scanner.harbor import media
+from harbor_scanner.harbor.models import ErrorBody, ErrorResponse, ScanResponse
+from harbor_scanner.health import Health
+from harbor_scanner.http.auth import Authenticator
+from harbor_scanner.metrics import CONTENT_TYPE, Metrics
+from harbor_scanner.service import Failed, NotReady, Ready, ScanService, Unknown
+
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a scan request; Harbor sends less than two thousand."""
+
+_CHUNK = 256 * 1024
+_Header = tuple[bytes, bytes]
+_Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def create_app(
+    health: Health, metrics: Metrics, service: ScanService | None = None, authenticator: Authenticator | None = None
+) -> ASGIApp:
+    """Return the application: probes and metrics, and the API itself if there is a `service` to answer it."""
+    routes: list[BaseRoute] = [
+        Route("/probe/healthy", _Probe(lambda: (200, b'{"status":"healthy"}')), methods=["GET"]),
+        Route("/probe/ready", _Probe(health.report), methods=["GET"]),
+        Route("/metrics", _MetricsPage(metrics), methods=["GET"]),
+    ]
+    if service is not None:
+        guard = authenticator or Authenticator()
+        routes += [
+            Route("/api/v1/metadata", _Guarded(guard, _MetadataRoute(service)), methods=["GET"]),
+            Route("/api/v1/scan", _Guarded(guard, _ScanRoute(service)), methods=["POST"]),
+            Route("/api/v1/scan/{job_id}/report", _Guarded(guard, _ReportRoute(service, metrics)), methods=["GET"]),
+            Route("/openapi.json", _Document("openapi.json"), methods=["GET"]),
+        ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception})
+
+
+async def answer(send: Send, status: int, body: bytes, content_type: str, headers: Iterable[_Header] = ()) -> None:
+    """Send a whole response."""
+    base = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*base, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_body(message: str) -> bytes:
+    """Return the only shape of an error that Harbor shows to its users."""
+    return msgspec.json.encode(ErrorResponse(ErrorBody(message)))
+
+
+async def answer_error(send: Send, status: int, message: str, headers: Iterable[_Header] = ()) -> None:
+    """Send an error as the spec has it."""
+    await answer(send, status, error_body(message), media.ERROR, headers)
+
+
+async def _on_http_exception(_request: Request, exception: Exception) -> Response:
+    """Wrong paths and methods are answered in the API's own shape."""
+    assert isinstance(exception, HTTPException)  # noqa: S101 - it is registered for these alone
+    return Response(
+        error_body(str(exception.detail)), exception.status_code, headers=exception.headers, media_type=media.ERROR
+    )
+
+
+async def _on_exception(_request: Request, _exception: Exception) -> Response:
+    return Response(error_body("An error of this service; its log has the details."), 500, media_type=media.ERROR)
+
+
+class _Guarded:
+    """Lets a request pass that may."""
+
+    def __init__(self, authenticator: Authenticator, app: _Answer) -> None:
+        self._authenticator = authenticator
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._authenticator.required and not self._authenticator.allows(dict(scope["headers"])):
+            challenge = [(b"www-authenticate", self._authenticator.challenge.encode())]
+            message = "Credentials are missing or wrong; enter them at the scanner's registration in Harbor."
+            await answer_error(send, 401, message, challenge)
+            return
+        await self._app(scope, receive, send)
+
+
+class _MetadataRoute:
+    def __init__(self, service: ScanService) -> None:
+        self._service = service
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await answer(send, 200, self._service.metadata.encoded, media.METADATA)
+
+
+class _ScanRoute:
+    def __init__(self, service: ScanService) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await _read_body(scope, receive)
+            job_id = await self._service.accept(body)
+        except ClientDisconnect:
+            return
+        except _BodyTooLargeError:
+            await answer_error(send, 413, f"The body is larger than {BODY_LIMIT} bytes.", [(b"connection", b"close")])
+        except MalformedRequestError as error:
+            await answer_error(send, 400, str(error))
+        except InvalidRequestError as error:
+            await answer_error(send, 422, str(error))
+        except StoreUnavailableError as error:
+            await answer_error(send, 500, f"The scan cannot be accepted now, please repeat it: {error}")
+        else:
+            await answer(send, 202, msgspec.json.encode(ScanResponse(job_id)), media.SCAN_RESPONSE)
+
+
+class _ReportRoute:
+    def __init__(self, service: ScanService, metrics: Metrics) -> None:
+        self._service = service
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        media_type = media.negotiate(headers.get(b"accept", b"").decode("latin-1"))
+        if media_type is None:
+            offered = " and ".join(media.VULNERABILITY_REPORTS)
+            await self._error(send, 501, f"Reports come as {offered}; the Accept header names none of them.")
+            return
+        found = await self._service.report(scope["path_params"]["job_id"])
+        match found:
+            case Ready(compressed):
+                self._metrics.polled(200)
+                await _send_report(send, compressed, media_type, headers.get(b"accept-encoding", b""))
+            case NotReady(refresh_after):
+                self._metrics.polled(302)
+                refresh = [(b"refresh-after", str(refresh_after).encode()), (b"content-length", b"0")]
+                await send({"type": "http.response.start", "status": 302, "headers": refresh})
+                await send({"type": "http.response.body", "body": b""})
+            case Failed(message):
+                await self._error(send, 500, message)
+            case Unknown():
+                await self._error(send, 404, "There is no such scan job, or its report is not kept any more.")
+            case _:
+                assert_never(found)
+
+    async def _error(self, send: Send, status: int, message: str) -> None:
+        self._metrics.polled(status)
+        await answer_error(send, status, message)
+
+
+class _Probe:
+    def __init__(self, report: Callable[[], tuple[int, bytes]]) -> None:
+        self._report = report
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        status, body = self._report()
+        await answer(send, status, body, "application/json")
+
+
+class _MetricsPage:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await answer(send, 200, self._metrics.render(), CONTENT_TYPE)
+
+
+class _Document:
+    """A file of the package."""
+
+    def __init__(self, name: str) -> None:
+        self._body = files("harbor_scanner.http").joinpath(name).read_bytes()
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await answer(send, 200, self._body, "application/json")
+
+
+class _BodyTooLargeError(Exception): ...
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes:
+    """Return the body. Raises _BodyTooLargeError, and ClientDisconnect when the client left before its end."""
+    body = bytearray()
+    async for chunk in Request(scope, receive).stream():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise _BodyTooLargeError
+    return bytes(body)
+
+
+async def _send_report(send: Send, compressed: bytes, media_type: str, accept_encoding: bytes) -> None:
+    """Send the stored bytes as they are; only a client that does not take gzip costs a decompression."""
+    headers = [(b"content-type", media_type.encode()), (b"vary", b"Accept-Encoding, Accept")]
+    if b"gzip" in accept_encoding:
+        headers += [(b"content-encoding", b"gzip"), (b"content-length", str(len(compressed)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        view = memoryview(compressed)
+        for start in range(0, len(view), _CHUNK):
+            piece = bytes(view[start : start + _CHUNK])
+            await send({"type": "http.response.body", "body": piece, "more_body": start + _CHUNK < len(view)})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    expander = zlib.decompressobj(wbits=31)
+    pending = compressed
+    while pending and not expander.eof:
+        piece = expander.decompress(pending, _CHUNK)
+        pending = expander.unconsumed_tail
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,167 @@
+"""The queue of scan jobs: a Redis stream with one consumer group.
+
+A worker holds a job by a *lease*: the stream entry is delivered to it, and its heartbeat keeps the entry's idle time
+low. An entry that has been idle for longer than a lease belongs to a worker that died, and the next worker takes it.
+Every step that ends a lease is one script, which first checks that the lease still holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from harbor_scanner.harbor.models import ScanRequest
+from harbor_scanner.jobs.model import JobState, Lease
+from harbor_scanner.jobs.store import GROUP, Store
+from harbor_scanner.jobs.vault import Vault
+
+LEASE_SECONDS = 20.0
+HEARTBEAT_SECONDS = 1.0
+PATIENCE = 2.0
+"""Seconds that the steps of the queue wait for the store; the worker repeats them as long as it takes."""
+
+
+class Queue:
+    """Accepts jobs, leases them to workers, and ends them."""
+
+    def __init__(self, store: Store, vault: Vault, worker: str = "") -> None:
+        self._store = store
+        self._vault = vault
+        self._worker = worker
+        self._accept = store.script("accept")
+        self._start = store.script("start")
+        self._heartbeat = store.script("heartbeat")
+        self._finish = store.script("finish")
+        self._retry = store.script("retry")
+        self._give_back = store.script("give_back")
+        self._promote = store.script("promote")
+
+    async def accept(self, job_id: str, request: ScanRequest, patience: float) -> None:
+        """Keep the request and queue it, durably. Raises StoreUnavailableError; accepting an id twice is harmless."""
+        if not self._vault.unlocked.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._vault.unlocked.wait()
+        authorization = request.registry.authorization
+        sealed = self._vault.seal(authorization, job_id) if authorization else b""
+        registry = msgspec.structs.replace(request.registry, authorization=None)
+        body = msgspec.json.encode(msgspec.structs.replace(request, registry=registry))
+        store = self._store
+        keys = [store.job(job_id), store.queue, store.stats]
+        arguments = [job_id, body, sealed, store.events]
+        await store.call(lambda redis: self._accept(keys, arguments, client=redis), patience)
+
+    async def lease(self, count: int) -> list[Lease]:
+        """Take up to `count` jobs that nobody has. Raises StoreUnavailableError."""
+
+        async def read(redis: Any) -> list[Any]:
+            try:
+                streams = await redis.xreadgroup(GROUP, self._worker, {self._store.queue: ">"}, count=count)
+            except ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                # The server lost its data, as one without persistence does when it restarts.
+                await redis.xgroup_create(self._store.queue, GROUP, id="0", mkstream=True)
+                return []
+            return list(streams[0][1]) if streams else []
+
+        return await self._begin(await self._store.call(read, PATIENCE))
+
+    async def reclaim(self, count: int, idle_seconds: float = LEASE_SECONDS) -> list[Lease]:
+        """Take up to `count` jobs whose worker has not prolonged its lease for `idle_seconds`."""
+
+        async def claim(redis: Any) -> list[Any]:
+            taken: list[Any] = []
+            cursor = "0-0"
+            while len(taken) < count:
+                cursor, entries, *_ = await redis.xautoclaim(
+                    self._store.queue, GROUP, self._worker,
+                    min_idle_time=int(idle_seconds * 1000), start_id=cursor, count=count - len(taken),
+                )  # fmt: skip
+                taken.extend(entry for entry in entries if entry[1])
+                if cursor in {b"0-0", "0-0"}:
+                    break
+            return taken
+
+        return await self._begin(await self._store.call(claim, PATIENCE))
+
+    async def prolong(self, leases: Sequence[Lease]) -> set[str]:
+        """Send the heartbeat of `leases`; return the entries of those that were lost."""
+        keys = [self._store.queue]
+        arguments = [GROUP, self._worker, *(lease.entry for lease in leases)]
+        lost = await self._store.call(lambda redis: self._heartbeat(keys, arguments, client=redis), PATIENCE)
+        return {entry.decode() for entry in lost}
+
+    async def finish(self, lease: Lease, report: bytes, keep_seconds: float, scan_seconds: float) -> bool:
+        """End the job with a report. Return False if the lease was lost: another worker has the job now."""
+        return await self._end(lease, JobState.FINISHED, "", report, keep_seconds, scan_seconds)
+
+    async def fail(self, lease: Lease, error: str, keep_seconds: float) -> bool:
+        """End the job with an error message for Harbor. Return False if the lease was lost."""
+        return await self._end(lease, JobState.FAILED, error, b"", keep_seconds, 0)
+
+    async def retry(self, lease: Lease, delay_seconds: float, error: str) -> bool:
+        """Have the job run again after a delay. Return False if the lease was lost."""
+        store = self._store
+        keys = [store.job(lease.job_id), store.queue, store.delayed]
+        arguments = [GROUP, lease.entry, self._worker, lease.job_id, int(delay_seconds * 1000), error]
+        return bool(await store.call(lambda redis: self._retry(keys, arguments, client=redis), PATIENCE))
+
+    async def give_back(self, lease: Lease) -> bool:
+        """Return a job that this worker cannot bring to its end. Return False if the lease was lost."""
+        store = self._store
+        keys = [store.job(lease.job_id), store.queue]
+        arguments = [GROUP, lease.entry, self._worker, int(LEASE_SECONDS * 1000)]
+        return bool(await store.call(lambda redis: self._give_back(keys, arguments, client=redis), PATIENCE))
+
+    async def promote(self) -> int:
+        """Queue the jobs whose delay is over. Return how many."""
+        store = self._store
+        keys = [store.delayed, store.queue]
+        return int(await store.call(lambda redis: self._promote(keys, [100], client=redis), PATIENCE))
+
+    async def _begin(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Lease]:
+        leases = [await self._begin_one(entry.decode(), fields[b"job"].decode()) for entry, fields in entries]
+        return [lease for lease in leases if lease is not None]
+
+    async def _begin_one(self, entry: str, job_id: str) -> Lease | None:
+        store = self._store
+        keys = [store.job(job_id), store.queue, store.stats]
+        arguments = [GROUP, entry, self._worker]
+        started = await store.call(lambda redis: self._start(keys, arguments, client=redis), PATIENCE)
+        if started is None:
+            return None
+        attempt, started_at, body, sealed, queued_at = started
+        request = msgspec.json.decode(body, type=ScanRequest)
+        return Lease(
+            job_id=job_id, entry=entry, attempt=attempt, queued_at=float(queued_at), started_at=float(started_at),
+            request=request, sealed=sealed,
+        )  # fmt: skip
+
+    def open_request(self, lease: Lease) -> ScanRequest:
+        """Return the request with its registry credentials.
+
+        Raises ScannerConfigurationError if they were stored with another key.
+        """
+        if lease.sealed is None:
+            return lease.request
+        authorization = self._vault.open(lease.sealed, lease.job_id)
+        registry = msgspec.structs.replace(lease.request.registry, authorization=authorization)
+        return msgspec.structs.replace(lease.request, registry=registry)
+
+    async def _end(
+        self, lease: Lease, state: JobState, error: str, report: bytes, keep_seconds: float, scan_seconds: float
+    ) -> bool:
+        store = self._store
+        keys = [store.job(lease.job_id), store.report(lease.job_id), store.queue, store.stats]
+        arguments = [
+            GROUP, lease.entry, self._worker, lease.job_id, state, error, report,
+            int(keep_seconds * 1000), f"{scan_seconds:.3f}", store.events,
+        ]  # fmt: skip
+        # A report of many megabytes takes its time on the wire: a multiple of the usual patience.
+        return bool(await store.call(lambda redis: self._finish(keys, arguments, client=redis), PATIENCE * 5))

@@ -1,0 +1,188 @@
+"""What is kept in Redis or Valkey, and how to ask for it while that server comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import msgspec
+from redis.exceptions import BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from harbor_scanner.errors import StoreUnavailableError
+from harbor_scanner.jobs.connection import Connections
+from harbor_scanner.jobs.model import JobState, JobStatus, QueueSnapshot
+
+T = TypeVar("T")
+Script = Callable[..., Awaitable[Any]]
+
+GROUP = "workers"
+WORKER_SECONDS = 15.0
+"""A worker that has not shown itself for so long is not counted any more."""
+
+_OUTAGE = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+
+class WorkerNotice(msgspec.Struct, frozen=True):
+    """What each worker process tells the others of itself."""
+
+    slots: int
+    scanner_version: str
+    seen_at: float
+
+
+class Store:
+    """Keys, scripts and patience: every other module of `jobs` reaches the server through this one."""
+
+    def __init__(self, connections: Connections, namespace: str) -> None:
+        self._connections = connections
+        # redis-py's annotations cover both of its ways of decoding replies; these are bytes.
+        self._redis: Any = connections.client
+        self.namespace = namespace
+        self.queue = f"{namespace}:queue"
+        self.delayed = f"{namespace}:delayed"
+        self.stats = f"{namespace}:stats"
+        self.workers = f"{namespace}:workers"
+        self.events = f"{namespace}:events"
+        self.reachable_since: float | None = None
+        """Since when, by the monotonic clock, every call was answered; None while the server is out of reach."""
+
+    def job(self, job_id: str) -> str:
+        """Return the key of a job."""
+        return f"{self.namespace}:job:{job_id}"
+
+    def report(self, job_id: str) -> str:
+        """Return the key of a job's report."""
+        return f"{self.namespace}:report:{job_id}"
+
+    def script(self, name: str) -> Script:
+        """Return one of the scripts beside this module."""
+        source = files("harbor_scanner.jobs").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        script: Script = self._redis.register_script(source)
+        return script
+
+    async def call(self, operation: Callable[[Any], Awaitable[T]], patience: float) -> T:
+        """Run `operation`, again and again while the server is out of reach, for up to `patience` seconds.
+
+        The operation must bear repeating: the answer to one that took effect may have been lost. Raises
+        StoreUnavailableError.
+        """
+        pause = _FIRST_PAUSE
+        failure: Exception | None = None
+        try:
+            async with asyncio.timeout(patience):
+                while True:
+                    try:
+                        result = await operation(self._redis)
+                    except _OUTAGE as error:
+                        failure = error
+                        self.reachable_since = None
+                        await asyncio.sleep(pause)
+                        pause = min(pause * 2, _LONGEST_PAUSE)
+                    else:
+                        if self.reachable_since is None:
+                            self.reachable_since = time.monotonic()
+                        return result
+        except TimeoutError:
+            self.reachable_since = None
+            raise StoreUnavailableError(
+                f"The store at {self._connections.address} did not answer in {patience:g} seconds"
+                + (f": {failure}" if failure else ".")
+            ) from failure
+        except RedisError as error:
+            raise StoreUnavailableError(
+                f"The store at {self._connections.address} refused a command: {error}"
+            ) from error
+
+    async def ping(self, patience: float) -> None:
+        """Raises StoreUnavailableError if the server does not answer."""
+        await self.call(lambda redis: redis.ping(), patience)
+
+    async def prepare(self, patience: float) -> None:
+        """Create the queue if it is not there. Raises StoreUnavailableError."""
+
+        async def create(redis: Any) -> None:
+            try:
+                await redis.xgroup_create(self.queue, GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+        await self.call(create, patience)
+
+    async def find(self, job_id: str, patience: float) -> JobStatus | None:
+        """Return the state of a job, with its report if it is there; None if the job is unknown."""
+
+        async def read(redis: Any) -> list[Any]:
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.hmget(self.job(job_id), ["state", "error", "sequence"])
+                pipeline.get(self.report(job_id))
+                return list(await pipeline.execute())
+
+        (state, error, sequence), report = await self.call(read, patience)
+        if state is None:
+            return None
+        return JobStatus(JobState(state.decode()), (error or b"").decode(), int(sequence or 0), report)
+
+    async def snapshot(self, patience: float) -> QueueSnapshot:
+        """Return the state of the queue."""
+
+        async def read(redis: Any) -> list[Any]:
+            async with redis.pipeline(transaction=False) as pipeline:
+                pipeline.xlen(self.queue)
+                pipeline.xpending(self.queue, GROUP)
+                pipeline.zcard(self.delayed)
+                pipeline.hmget(self.stats, ["scan_seconds", "started"])
+                pipeline.hvals(self.workers)
+                return list(await pipeline.execute())
+
+        length, pending, delayed, (scan_seconds, started), notices = await self.call(read, patience)
+        alive = _alive(notices)
+        return QueueSnapshot(
+            queued=length - pending["pending"],
+            running=pending["pending"],
+            delayed=delayed,
+            slots=max(1, sum(notice.slots for notice in alive)),
+            scan_seconds=float(scan_seconds or 0),
+            started_sequence=int(started or 0),
+        )
+
+    async def announce(self, worker: str, slots: int, scanner_version: str, patience: float) -> None:
+        """Let the other processes know that this worker lives."""
+        notice = msgspec.json.encode(WorkerNotice(slots, scanner_version, time.time()))
+        await self.call(lambda redis: redis.hset(self.workers, worker, notice), patience)
+
+    async def retract(self, worker: str, patience: float) -> None:
+        """Let the other processes know that this worker ends, and forget workers that ended without a word."""
+        entries = await self.call(lambda redis: redis.hgetall(self.workers), patience)
+        gone = [name for name, notice in entries.items() if not _alive([notice])]
+        await self.call(lambda redis: redis.hdel(self.workers, worker, *gone), patience)
+
+    async def scanner_version(self, patience: float) -> str:
+        """Return the scanner version that a living worker reports, or an empty text."""
+        notices = await self.call(lambda redis: redis.hvals(self.workers), patience)
+        return next((notice.scanner_version for notice in _alive(notices) if notice.scanner_version), "")
+
+    async def shared_secret(self, proposal: str, patience: float) -> str:
+        """Return the secret that all processes of this store share, which is `proposal` if there was none."""
+        key = f"{self.namespace}:key"
+
+        async def agree(redis: Any) -> bytes:
+            await redis.set(key, proposal, nx=True)
+            return bytes(await redis.get(key))
+
+        return (await self.call(agree, patience)).decode()
+
+    async def close_idle(self) -> None:
+        """Close connections that nobody used for a while."""
+        await self._connections.close_idle()
+
+
+def _alive(notices: Iterable[bytes]) -> list[WorkerNotice]:
+    decoded = [msgspec.json.decode(notice, type=WorkerNotice) for notice in notices]
+    return [notice for notice in decoded if time.time() - notice.seen_at < WORKER_SECONDS]

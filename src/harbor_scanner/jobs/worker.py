@@ -1,0 +1,275 @@
+"""Takes jobs from the queue, has them scanned, and ends them, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from harbor_scanner.errors import InternalError, ScanError, StoreUnavailableError, WorkerDiedError
+from harbor_scanner.harbor.models import ScannerInfo, ScanRequest
+from harbor_scanner.harbor.report import RenderedReport, render
+from harbor_scanner.jobs.events import Events
+from harbor_scanner.jobs.model import Lease
+from harbor_scanner.jobs.queue import HEARTBEAT_SECONDS, LEASE_SECONDS, Queue
+from harbor_scanner.jobs.store import Store
+from harbor_scanner.log import current_redactor, redacting
+from harbor_scanner.metrics import Metrics
+from harbor_scanner.process import Processes
+from harbor_scanner.scanners.base import Scanner
+from harbor_scanner.scratch import Scratch, free_bytes
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+HARBOR_PATIENCE = 30 * 60.0
+"""Seconds after which Harbor's maintainers say that a scan is given up."""
+
+_FIRST_RETRY, _RETRY_FACTOR = 5.0, 4.0
+_TICK = 1.0
+
+
+class WorkerOptions(msgspec.Struct, frozen=True):
+    """How much, how often, how long."""
+
+    name: str
+    """Unique among all workers of one store."""
+    slots: int
+    max_attempts: int
+    keep_seconds: float
+    """How long an ended job and its report are kept."""
+    disk_floor: int
+    """Bytes; with less free space, scans wait."""
+    watched_directories: tuple[Path, ...]
+    """Where the space must be free."""
+    shutdown_grace: float
+    sole: bool = False
+    """Whether no other worker can exist, so that a job in other hands is a dead worker's."""
+
+
+class Worker:
+    """Runs up to `slots` scans at once."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the one place where all the parts of a scan meet
+        self,
+        options: WorkerOptions,
+        store: Store,
+        queue: Queue,
+        events: Events,
+        scanner: Scanner,
+        scanner_info: Callable[[], ScannerInfo],
+        require_image: Callable[[ScanRequest], Awaitable[None]],
+        scratch: Scratch,
+        processes: Processes,
+        metrics: Metrics,
+    ) -> None:
+        self._options = options
+        self._store = store
+        self._queue = queue
+        self._events = events
+        self._scanner = scanner
+        self._scanner_info = scanner_info
+        self._require_image = require_image
+        self._scratch = scratch
+        self._processes = processes
+        self._metrics = metrics
+        self._running: dict[asyncio.Task[None], Lease] = {}
+        self.name = options.name
+        self.waiting_for_disk = False
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until `stopping` is set, then let running scans finish for the grace, and give back the rest."""
+        keeper = asyncio.create_task(self._keep_leases(), name="leases")
+        try:
+            if self._options.sole:
+                await self._ride_out(lambda: self._take(lambda count: self._queue.reclaim(count, idle_seconds=0)))
+            while not stopping.is_set():
+                self._events.queued.clear()
+                if not self._disk_is_short():
+                    with contextlib.suppress(StoreUnavailableError):
+                        await self._take(self._queue.lease)
+                await self._wait(stopping)
+            await self._drain()
+        finally:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+
+    async def _take(self, source: Callable[[int], Awaitable[list[Lease]]]) -> None:
+        free = self._options.slots - len(self._running)
+        if free <= 0:
+            return
+        for lease in await source(free):
+            task = asyncio.create_task(self._work(lease), name=f"scan {lease.job_id}")
+            self._running[task] = lease
+            task.add_done_callback(self._running.pop)
+
+    async def _wait(self, stopping: asyncio.Event) -> None:
+        """Until a job was queued, a slot became free, the service stops, or a second has passed."""
+        waiters = [asyncio.create_task(stopping.wait())]
+        if len(self._running) < self._options.slots and not self.waiting_for_disk:
+            waiters.append(asyncio.create_task(self._events.queued.wait()))
+        await asyncio.wait([*waiters, *self._running], timeout=_TICK, return_when=asyncio.FIRST_COMPLETED)
+        for waiter in waiters:
+            waiter.cancel()
+
+    async def _drain(self) -> None:
+        if not self._running:
+            return
+        log.info("waiting for running scans", scans=len(self._running), seconds=self._options.shutdown_grace)
+        await asyncio.wait(self._running, timeout=self._options.shutdown_grace)
+        remaining = dict(self._running)
+        for task in remaining:
+            task.cancel()
+        if remaining:
+            await asyncio.wait(remaining)
+
+    async def _keep_leases(self) -> None:
+        """Send heartbeats, and take over what dead workers left."""
+        while True:
+            with contextlib.suppress(StoreUnavailableError):
+                leases = list(self._running.values())
+                lost = await self._queue.prolong(leases) if leases else set()
+                for task, lease in list(self._running.items()):
+                    if lease.entry in lost and not task.done():
+                        log.warning("another worker has this job now; its scan is ended here", job=lease.job_id)
+                        task.cancel("lease lost")
+                await self._store.announce(
+                    self._options.name, self._options.slots, self._scanner_info().version, patience=2.0
+                )
+                if await self._queue.promote():
+                    self._events.queued.set()
+                # After an outage, let every living worker prolong its leases first.
+                since = self._store.reachable_since
+                if since is not None and time.monotonic() - since > LEASE_SECONDS / 2 and not self.waiting_for_disk:
+                    await self._take(self._queue.reclaim)
+                await self._store.close_idle()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _work(self, lease: Lease) -> None:
+        """Bring one leased job to its end, another try, or back to the queue."""
+        started = time.monotonic()
+        artifact = lease.request.artifact
+        with structlog.contextvars.bound_contextvars(
+            job=lease.job_id, repository=artifact.repository, digest=artifact.digest, attempt=lease.attempt
+        ):
+            if lease.attempt == 1:
+                self._metrics.started(lease.started_at - lease.queued_at)
+            try:
+                report = await self._scan(lease)
+            except asyncio.CancelledError as cancelled:
+                if cancelled.args != ("lease lost",):
+                    await asyncio.shield(self._return(lease))
+                raise
+            except ScanError as error:
+                await self._fail_or_retry(lease, error, time.monotonic() - started)
+            else:
+                await self._finish(lease, report, time.monotonic() - started)
+
+    async def _scan(self, lease: Lease) -> RenderedReport:
+        """Raises ScanError."""
+        if lease.attempt > self._options.max_attempts:
+            raise WorkerDiedError(
+                f"The worker that ran this scan died {self._options.max_attempts} times.",
+                "Look for a lack of memory on the workers' machines; SCANNER_MAX_ATTEMPTS sets the number of runs.",
+            )
+        request = self._queue.open_request(lease)
+        log.info("scan started")
+        with redacting(_secrets_of(request)):
+            try:
+                await self._require_image(request)
+                async with self._scratch.workspace(self._processes) as workspace:
+                    result = await self._scanner.scan(request, workspace)
+                    return await asyncio.to_thread(
+                        render,
+                        request.artifact,
+                        self._scanner_info(),
+                        result.findings,
+                        result.notices,
+                        datetime.now(UTC),
+                    )
+            except ScanError as error:
+                redact = current_redactor()
+                error.message, error.advice = redact(error.message), redact(error.advice)
+                raise
+            except Exception as error:
+                log.exception("the scan failed for a defect of this service")
+                raise InternalError(
+                    f"The scan failed for a defect of this service: {current_redactor()(repr(error))}",
+                    f"Its log has the details under job {lease.job_id}.",
+                ) from error
+
+    async def _finish(self, lease: Lease, report: RenderedReport, seconds: float) -> None:
+        keep = self._options.keep_seconds
+        if not await self._ride_out(lambda: self._queue.finish(lease, report.body, keep, seconds)):
+            log.warning("the report is not kept: another worker has this job now")
+            return
+        self._metrics.finished(
+            seconds, report.size, {str(severity): count for severity, count in report.counts.items()}
+        )
+        log.info("scan finished", seconds=round(seconds, 3), findings=sum(report.counts.values()))
+
+    async def _fail_or_retry(self, lease: Lease, error: ScanError, seconds: float) -> None:
+        delay = _FIRST_RETRY * _RETRY_FACTOR ** (lease.attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311 - spread
+        in_time = time.time() + delay + seconds < lease.queued_at + HARBOR_PATIENCE
+        retried = error.retriable and lease.attempt < self._options.max_attempts and in_time
+        self._metrics.failed(seconds, error.code, retried=retried)
+        if retried:
+            log.warning("scan failed; it is tried again", failure=error.code, error=str(error), seconds=round(delay, 1))
+            await self._ride_out(lambda: self._queue.retry(lease, delay, str(error)))
+            return
+        message = str(error)
+        if lease.attempt > 1 and error.retriable:
+            message += f"\n(attempt {lease.attempt} of {self._options.max_attempts})"
+        log.error("scan failed", failure=error.code, error=message, seconds=round(seconds, 3))
+        await self._ride_out(lambda: self._queue.fail(lease, message, self._options.keep_seconds))
+
+    async def _return(self, lease: Lease) -> None:
+        log.info("the scan was ended before its time, and goes back to the queue")
+        # Should this fail, the job is taken over when its lease runs out.
+        with contextlib.suppress(StoreUnavailableError):
+            await self._queue.give_back(lease)
+
+    async def _ride_out(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat `step` until the store answers: what was scanned is not given up for an outage."""
+        while True:
+            try:
+                return await step()
+            except StoreUnavailableError as error:
+                log.warning("the store does not answer; waiting for it", error=str(error))
+                await asyncio.sleep(_TICK)
+
+    def _disk_is_short(self) -> bool:
+        free = free_bytes(*self._options.watched_directories)
+        short = free < self._options.disk_floor
+        if short != self.waiting_for_disk:
+            self.waiting_for_disk = short
+            self._metrics.waiting_for_disk(short)
+            if short:
+                log.warning(
+                    "scans wait for free disk space",
+                    free_bytes=free, floor_bytes=self._options.disk_floor,
+                    directories=[str(directory) for directory in self._options.watched_directories],
+                )  # fmt: skip
+            else:
+                log.info("there is enough free disk space again; scans go on", free_bytes=free)
+        return short
+
+
+def _secrets_of(request: ScanRequest) -> list[str]:
+    """Return what must not be seen of a request's registry credentials."""
+    authorization = request.registry.authorization or ""
+    credentials = request.registry.credentials
+    secrets = [authorization, authorization.partition(" ")[2]]
+    if credentials is not None:
+        secrets.append(credentials.password)
+    return secrets

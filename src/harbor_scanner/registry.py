@@ -1,0 +1,120 @@
+"""Asks a registry the one thing that we must know ourselves: whether an artifact is an image at all.
+
+Scanners differ in what they make of a Helm chart or a signature, and an empty report would look clean. Only a clear
+answer counts: the registry's address in a scan request need not be reachable, or trusted, from here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from harbor_scanner.errors import ImageError
+from harbor_scanner.harbor import media
+from harbor_scanner.harbor.models import Registry, ScanRequest
+
+if TYPE_CHECKING:
+    import httpx2
+
+log = structlog.get_logger(__name__)
+
+_IMAGE_CONFIGS = {"application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"}
+_IMAGE_LAYER = re.compile(r"application/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\..+")
+_ACCEPT = ", ".join(media.IMAGE_MANIFESTS)
+_SECONDS = 3.0
+_SILENCE = 600.0
+"""Seconds for which a registry that did not answer is not asked again."""
+_LIMIT = 4 * 1024 * 1024
+"""Bytes of a manifest, as the OCI distribution spec bounds it."""
+
+
+class _Descriptor(msgspec.Struct):
+    media_type: str = msgspec.field(default="", name="mediaType")
+
+
+class _Manifest(msgspec.Struct):
+    config: _Descriptor | None = None
+    layers: list[_Descriptor] | None = None
+    manifests: list[_Descriptor] | None = None
+
+
+class RegistryInspector:
+    """Looks at manifests with the credentials of the scan request."""
+
+    def __init__(self) -> None:
+        self._silent_until: dict[str, float] = {}
+
+    async def require_image(self, request: ScanRequest) -> None:
+        """Raise ImageError if the artifact is certainly no image; say nothing if that cannot be told from here."""
+        import httpx2  # noqa: PLC0415 - loaded by the first scan, not by the start
+
+        base = request.registry.url.rstrip("/")
+        if self._silent_until.get(base, 0) > time.monotonic():
+            return
+        artifact = request.artifact
+        url = f"{base}/v2/{artifact.repository}/manifests/{artifact.digest}"
+        try:
+            async with httpx2.AsyncClient(timeout=_SECONDS, follow_redirects=False) as client:
+                body = await _fetch(client, url, request.registry)
+        except (httpx2.HTTPError, OSError, ValueError) as error:
+            self._silent_until[base] = time.monotonic() + _SILENCE
+            log.debug("the registry cannot be asked from here; the scanner will see for itself", error=repr(error))
+            return
+        if body is not None:
+            _judge(body)
+
+
+async def _fetch(client: httpx2.AsyncClient, url: str, registry: Registry) -> bytes | None:
+    """Return the manifest, or None if the registry does not hand it out."""
+    headers = {"accept": _ACCEPT}
+    if registry.authorization:
+        headers["authorization"] = registry.authorization
+    response = await client.get(url, headers=headers)
+    if response.status_code == 401 and (token_url := _token_url(url, response.headers)):
+        token = await client.get(token_url, headers={k: v for k, v in headers.items() if k == "authorization"})
+        found = msgspec.json.decode(token.content) if token.status_code == 200 else {}
+        bearer = found.get("token") or found.get("access_token") if isinstance(found, dict) else None
+        if bearer:
+            response = await client.get(url, headers={**headers, "authorization": f"Bearer {bearer}"})
+    if response.status_code != 200 or len(response.content) > _LIMIT:
+        log.debug("the registry did not show the manifest", status=response.status_code)
+        return None
+    return response.content
+
+
+def _token_url(url: str, headers: Mapping[str, str]) -> str | None:
+    """Return where the registry gives tokens, if that is the registry itself: credentials go to no other host."""
+    scheme, _, rest = headers.get("www-authenticate", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+    realm = fields.pop("realm", "")
+    if urlsplit(realm)[:2] != urlsplit(url)[:2]:
+        return None
+    query = "&".join(f"{name}={value}" for name, value in fields.items() if name in {"service", "scope"})
+    return f"{realm}?{query}"
+
+
+def _judge(body: bytes) -> None:
+    """Raise ImageError if this manifest is not that of an image."""
+    try:
+        manifest = msgspec.json.decode(body, type=_Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    if manifest.manifests is not None:
+        raise ImageError(
+            "The artifact is an index of several images, not an image.", "Harbor scans its images one by one."
+        )
+    advice = "Charts, signatures, attestations and other artifacts hold no packages that could be scanned."
+    config = manifest.config.media_type if manifest.config else ""
+    if config and config not in _IMAGE_CONFIGS:
+        raise ImageError(f"The artifact is not an image: its configuration is of the type {config}.", advice)
+    layers = {layer.media_type for layer in manifest.layers or ()}
+    if layers and not any(_IMAGE_LAYER.fullmatch(layer) for layer in layers):
+        raise ImageError(f"The artifact is not an image: it holds {', '.join(sorted(layers))}.", advice)

@@ -1,0 +1,1 @@
+"""Scanner backends, one module or package each. `base` is the contract."""

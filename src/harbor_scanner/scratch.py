@@ -1,0 +1,146 @@
+"""Scratch space: a private directory for each scan, and nothing left of scans whose service died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from harbor_scanner import process
+from harbor_scanner.errors import DiskError, StartError
+from harbor_scanner.log import redacting
+from harbor_scanner.process import Outcome, Processes
+
+log = structlog.get_logger(__name__)
+
+PASSED_ON = (
+    "PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_RUNTIME_DIR",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
+"""Variables of the service's own environment that scanners see; all others stay with the service."""
+
+_LOCK = "lock"
+_ELSEWHERE = "elsewhere"
+
+
+class ScanWorkspace:
+    """The workspace of one run: a directory for the scanner, its programs, and files that it had to put elsewhere."""
+
+    def __init__(self, base: Path, processes: Processes, environment: Mapping[str, str]) -> None:
+        self._base = base
+        self._processes = processes
+        self._environment = environment
+        self.directory = base / "work"
+        self.directory.mkdir(mode=0o700)
+
+    async def run(
+        self, argv: Sequence[str], *, environment: Mapping[str, str], time_limit: float, secrets: Sequence[str] = ()
+    ) -> Outcome:
+        """Run a scanner CLI (see `scanners.base.Workspace`)."""
+        here = str(self.directory)
+        with redacting(secrets) as redact:
+            return await self._processes.run(
+                argv,
+                environment={**self._environment, "HOME": here, "TMPDIR": here, **environment},
+                directory=self.directory,
+                time_limit=time_limit,
+                redact=redact,
+            )
+
+    def temporary_file(self, directory: Path, prefix: str, suffix: str) -> Path:
+        """Create an empty file (mode 0600) in `directory`, which is removed when the run ends, or after a crash.
+
+        Raises OSError.
+        """
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=directory)
+        os.close(handle)
+        with (self._base / _ELSEWHERE).open("a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
+        return Path(name)
+
+
+class Scratch:
+    """The scratch space of one process, in a directory that only it uses."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, data_dir: Path) -> Iterator[Scratch]:
+        """Take a directory of our own under `data_dir`, having removed those whose process died.
+
+        Raises StartError if there is no place to write.
+        """
+        root = data_dir / "scratch"
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # One process at a time: a directory is seen by others only when it is locked.
+            with (data_dir / "scratch.lock").open("w") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                _sweep(root)
+                directory = Path(tempfile.mkdtemp(dir=root))
+                lock = (directory / _LOCK).open("w")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StartError(
+                f"The data directory {data_dir} cannot be written to: {error.strerror}.",
+                "Let SCANNER_DATA_DIR name a directory that this user may write to.",
+            ) from error
+        with lock:
+            try:
+                yield cls(directory)
+            finally:
+                _remove(directory)
+
+    @contextlib.asynccontextmanager
+    async def workspace(self, processes: Processes) -> AsyncIterator[ScanWorkspace]:
+        """Yield a workspace; afterwards end what still runs in it, and remove it. Raises DiskError."""
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        try:
+            base = Path(tempfile.mkdtemp(dir=self.directory))
+            workspace = ScanWorkspace(base, processes, environment)
+        except OSError as error:
+            raise DiskError(
+                f"There is no room for a scan in {self.directory}: {error.strerror}.",
+                "Make room there, or let SCANNER_DATA_DIR name another place.",
+            ) from error
+        try:
+            yield workspace
+        finally:
+            await asyncio.shield(asyncio.to_thread(_remove, base))
+
+
+def free_bytes(*directories: Path) -> int:
+    """Return the free space of the fullest file system among those of `directories`."""
+    return min(shutil.disk_usage(directory).free for directory in directories if directory.exists())
+
+
+def _sweep(root: Path) -> None:
+    """Remove the directories of processes that died: their lock is free."""
+    for directory in root.iterdir():
+        try:
+            with (directory / _LOCK).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for base in directory.iterdir():
+                    _remove(base)
+        except OSError:
+            continue
+        shutil.rmtree(directory, ignore_errors=True)
+        log.info("removed the scratch of an earlier run", directory=str(directory))
+
+
+def _remove(base: Path) -> None:
+    """Remove a workspace, what runs in it, and the files that it put elsewhere."""
+    process.sweep(base)
+    with contextlib.suppress(OSError):
+        for name in (base / _ELSEWHERE).read_text(encoding="utf-8").splitlines():
+            Path(name).unlink(missing_ok=True)
+    shutil.rmtree(base, ignore_errors=True)
