@@ -1,0 +1,39 @@
+"""What tests tell the stand-in: a JSON file beside it, for the service gives it no environment of theirs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+NAME = "scannercli.json"
+RECORD = "scannercli.jsonl"
+
+
+class Config(NamedTuple):
+    """The Aqua console that this scannercli belongs to, and how it shall misbehave."""
+
+    username: str = ""
+    password: str = ""
+    token: str = ""
+    version: str = "6.5.22034"
+    registries: dict[str, dict[str, str]] = {}  # noqa: RUF012 - never changed
+    """Registries known to the console, by name: url, username, password, ca_file."""
+    check_host: bool = False
+    """Whether the console's host is really connected to."""
+    robot_required: bool = False
+    """Whether the registry refuses the console's account, as Harbor does for images that it holds back."""
+    compliant: bool = True
+    """Whether images comply with the console's policies."""
+    behaviours: list[dict[str, Any]] = []  # noqa: RUF012 - never changed
+    """Forced behaviours, the first that applies: repository (a pattern), times (or null), id, behaviour."""
+
+
+def folder(argument: str) -> Path:
+    """Return where the script lies by its own name: a link to it has a config of its own."""
+    return Path(argument).absolute().parent
+
+
+def read(directory: Path) -> Config:
+    """Read the config beside the script."""
+    return Config(**json.loads((directory / NAME).read_text(encoding="utf-8")))

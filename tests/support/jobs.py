@@ -1,0 +1,99 @@
+"""The queue as one process of the service sees it, and scan requests to put in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harbor_scanner.config import RedisSettings
+from harbor_scanner.harbor.models import Artifact, Registry, ScanRequest
+from harbor_scanner.jobs.address import RedisAddress
+from harbor_scanner.jobs.connection import Connections
+from harbor_scanner.jobs.events import Events
+from harbor_scanner.jobs.queue import Queue
+from harbor_scanner.jobs.store import Store
+from harbor_scanner.jobs.vault import Vault
+
+PATIENCE = 10.0
+"""Seconds that tests wait for a server that is up."""
+KEEP = 600.0
+"""Seconds that ended jobs are kept."""
+AUTHORIZATION = "Basic cm9ib3QkaGFyYm9yOlMzY3JldC1Sb2JvdA=="
+"""Of the account `robot$harbor`."""
+ROBOT_PASSWORD = "S3cret-Robot"
+
+
+class Station(NamedTuple):
+    """The parts of one process."""
+
+    connections: Connections
+    store: Store
+    queue: Queue
+    events: Events
+
+
+def redis_settings(**changes: Any) -> RedisSettings:
+    """Return the settings of a connection, by default with generous limits."""
+    return msgspec.structs.replace(
+        RedisSettings(
+            address=None, sentinel_username="", sentinel_password="", ca_file=None,
+            pool_max_active=5, pool_max_idle=5, pool_idle_timeout=300.0,
+            connection_timeout=5.0, read_timeout=5.0, write_timeout=5.0,
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+@functools.cache
+def vault() -> Vault:
+    """Return the vault of all tests: to make its key takes a while."""
+    return Vault("a secret of the tests")
+
+
+@contextlib.asynccontextmanager
+async def connected(address: RedisAddress, **settings: Any) -> AsyncIterator[Connections]:
+    """Open the clients of one process."""
+    connections = Connections(redis_settings(**settings), address)
+    try:
+        yield connections
+    finally:
+        await connections.close()
+
+
+@contextlib.asynccontextmanager
+async def station(
+    address: RedisAddress, namespace: str, worker: str = "worker-1", **settings: Any
+) -> AsyncIterator[Station]:
+    """Open the queue as one process does."""
+    async with connected(address, **settings) as connections:
+        store = Store(connections, namespace)
+        await store.prepare(PATIENCE)
+        yield Station(
+            connections, store, Queue(store, vault(), worker), Events(connections.subscriber, store.events)
+        )  # fmt: skip
+
+
+def scan_request(number: int = 1, authorization: str | None = AUTHORIZATION) -> ScanRequest:
+    """Return a request to scan an image, a different one for each number."""
+    return ScanRequest(
+        registry=Registry("https://registry.example", authorization),
+        artifact=Artifact(f"library/image-{number}", f"sha256:{number:064x}", "latest"),
+    )
+
+
+async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, seconds: float = 30) -> None:
+    """Wait until `condition()`, which may be a coroutine, holds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if await result if isinstance(result, Awaitable) else result:
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {seconds:g} seconds still not so: {what}")
+        await asyncio.sleep(0.01)
