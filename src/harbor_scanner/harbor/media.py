@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 
 METADATA = "application/vnd.scanner.adapter.metadata+json; version=1.1"
 SCAN_RESPONSE = "application/vnd.scanner.adapter.scan.response+json; version=1.0"
@@ -20,6 +21,7 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 IMAGE_MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 
+_BLANKS_AND_QUOTES = string.whitespace + '"'
 _WEIGHT = re.compile(r"; q=([01](?:\.[0-9]{0,3})?)(?=;|$)")
 
 
@@ -31,8 +33,8 @@ def canonical(media_type: str) -> str:
     """
     essence, *parameters = media_type.split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
-    spelled = sorted(f"{name.strip().lower()}={_unquoted(value)}" for name, _, value in pairs if value.strip())
-    return "; ".join([essence.strip().lower(), *spelled])
+    values = ((name.strip().lower(), value.strip(_BLANKS_AND_QUOTES)) for name, _, value in pairs)
+    return "; ".join([essence.strip().lower(), *sorted(f"{name}={value}" for name, value in values if value)])
 
 
 def negotiate(accept: str | None, offered: tuple[str, ...] = VULNERABILITY_REPORTS) -> str | None:
@@ -62,7 +64,3 @@ def _preferences(accept: str) -> list[str]:
         weighed.append((float(weight[1]) if weight else 1.0, _WEIGHT.sub("", spelled)))
     weighed.sort(key=lambda item: -item[0])
     return [name for weight, name in weighed if weight > 0]
-
-
-def _unquoted(value: str) -> str:
-    return value.strip().removeprefix('"').removesuffix('"')
