@@ -35,6 +35,12 @@ class RegistryError(ScanError):
     code = "registry"
 
 
+class RegistryUnreachableError(RegistryError):
+    """The registry did not answer the scanner, which may pass."""
+
+    retriable = True
+
+
 class ImageError(ScanError):
     """The artifact is not an image that the scanner can read."""
 
@@ -72,6 +78,12 @@ class DiskError(ScanError):
 
     code = "disk"
     retriable = True
+
+
+class ScannerFailedError(ScanError):
+    """The scanner failed and gave no reason that is known here."""
+
+    code = "scanner-failed"
 
 
 class BadReportError(ScanError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +156,8 @@ class FakeWorkspace:
     act: Callable[[Path], Any] | None = None
     """Called with the path of the report, after it was written."""
     runs: list[Run] = field(default_factory=list)
+    temporary: list[Path] = field(default_factory=list)
+    """Files that go with the workspace."""
 
     async def run(
         self, argv: Sequence[str], *, environment: Mapping[str, str], time_limit: float, secrets: Sequence[str] = ()
@@ -166,3 +170,9 @@ class FakeWorkspace:
             if self.act is not None:
                 self.act(path)
         return self.outcome
+
+    def temporary_file(self, directory: Path, prefix: str, suffix: str) -> Path:
+        handle, name = tempfile.mkstemp(suffix, prefix, directory)
+        os.close(handle)
+        self.temporary.append(Path(name))
+        return self.temporary[-1]
