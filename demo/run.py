@@ -82,7 +82,9 @@ async def _demo(directory: Path, registry: RunningRegistry) -> int:
     began = time.monotonic()
     try:
         service.start()
-        say(f"harbor-scanner runs at {service.url} with its embedded store (ready in {time.monotonic() - began:.1f} s).")
+        say(
+            f"harbor-scanner runs at {service.url} with its embedded store (ready in {time.monotonic() - began:.1f} s)."
+        )
         async with HarborClient(service.url) as harbor:
             metadata = await harbor.metadata()
             scanner = metadata.scanner
@@ -129,7 +131,9 @@ def _show(report: VulnerabilityReport) -> None:
     more = len(report.vulnerabilities) - _ROWS
     fixable = sum(1 for item in report.vulnerabilities if item.fix_version)
     rest = f"; {more} more not shown" if more > 0 else ""
-    console.print(f"  {len(report.vulnerabilities)} findings, {fixable} with a fix, most severe: {report.severity}{rest}.")
+    console.print(
+        f"  {len(report.vulnerabilities)} findings, {fixable} with a fix, most severe: {report.severity}{rest}."
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from harbor_scanner.jobs.model import QueueSnapshot
@@ -19,6 +19,8 @@ class Metrics:
     """All metrics of the service; each says in its help text what it counts."""
 
     def __init__(self, scanner: str) -> None:
+        # A second time series for each counter, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._scanner = scanner
         self._jobs = Gauge(

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,7 @@ def test_a_stopped_service_lets_running_scans_finish(stage: Stage) -> None:
     stage.scannercli.force(Behaviour(sleep=1.5, findings=1))
     with stage.service(WORKERS="1") as service:
         job_ids = submit(service, [request_for("stop/running"), request_for("stop/waiting")])
-        service.wait_for(lambda: stage.scannercli.scans(), "scanning")
+        service.wait_for(stage.scannercli.scans, "scanning")
         assert service.stop() == 0
         assert [scan.code for scan in stage.scannercli.scans()] == [0]
         assert service.processes() == []
@@ -145,7 +144,7 @@ def test_a_scan_longer_than_the_grace_goes_back_to_the_queue(stage: Stage) -> No
     stage.scannercli.force(Behaviour(hang=True), times=1)
     with stage.service(SHUTDOWN_GRACE="200ms", MAX_ATTEMPTS="1") as service:
         job_ids = submit(service, [request_for("stop/long")])
-        service.wait_for(lambda: stage.scannercli.scans(), "scanning")
+        service.wait_for(stage.scannercli.scans, "scanning")
         assert service.stop() == 0
         assert gone(scan.pid for scan in stage.scannercli.scans())
         service.start()
@@ -200,15 +199,21 @@ def test_a_full_disk_loses_nothing(stage: Stage) -> None:
             service.wait_for(lambda: service.probe()[1]["checks"]["disk"]["state"] == "waiting", "waiting")
             job_ids = submit(service, [request_for(f"disk/{number}") for number in range(20)])
             # Now not even the store can write: what is refused was never accepted.
-            with filler.open("ab") as file, pytest.raises(OSError, match="No space"):
-                while True:
-                    file.write(bytes(2**16))
-                    file.flush()
+            with pytest.raises(OSError, match="No space"):
+                fill(filler)
             assert stage.scannercli.scans() == []
             filler.unlink()
             assert ends(service, job_ids) == {"report": 20}
     finally:
         subprocess.run(["umount", "--lazy", str(data)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Append to a file until the disk is full."""
+    with path.open("ab") as file:
+        while True:
+            file.write(bytes(2**16))
+            file.flush()
 
 
 def resident_bytes(pid: int, *, peak: bool = False) -> int:

@@ -110,16 +110,16 @@ def test_a_sentinel_failover_is_ridden_out(stage: Stage) -> None:
         if reason := missing(name):
             pytest.skip(reason)
     stage.scannercli.force(Behaviour(sleep=0.1, findings=1))
-    with under_sentinels(program("redis"), stage.directory / "sentinels") as deployment:
-        with apart(stage, sentinel_url(deployment)) as (api, _):
-            job_ids = submit(api, [request_for(f"failover/{number}") for number in range(20)])
-            api.wait_for(lambda: len(stage.scannercli.scans()) >= 4, "in the middle")
-            # What a master acknowledged and had not yet replicated is lost with it: that is Redis, not the service.
-            old = deployment.master
-            assert old.ask("WAIT", 1, 5000) == 1
-            old.kill()
-            assert ends(api, job_ids) == {"report": 20}
-            assert deployment.master is not old
+    sentinels = under_sentinels(program("redis"), stage.directory / "sentinels")
+    with sentinels as deployment, apart(stage, sentinel_url(deployment)) as (api, _):
+        job_ids = submit(api, [request_for(f"failover/{number}") for number in range(20)])
+        api.wait_for(lambda: len(stage.scannercli.scans()) >= 4, "in the middle")
+        # What a master acknowledged and had not yet replicated is lost with it: that is Redis, not the service.
+        old = deployment.master
+        assert old.ask("WAIT", 1, 5000) == 1
+        old.kill()
+        assert ends(api, job_ids) == {"report": 20}
+        assert deployment.master is not old
 
 
 def sentinel_url(deployment: SentinelDeployment) -> str:

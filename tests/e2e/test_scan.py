@@ -210,7 +210,6 @@ def test_a_token_takes_the_place_of_user_and_password(stage: Stage, registry: Re
 
 
 def test_partial_results_are_marked_and_never_clean(connected: Stage, registry: Registry) -> None:
-    from standins.aqua.behaviour import Behaviour
 
     some = push(registry, images.alpine(), "library/some")
     none = push(registry, images.without_packages(), "library/none")
