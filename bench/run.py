@@ -244,21 +244,23 @@ def bench_transform(stage: Stage, directory: Path) -> None:
     note(f"plain msgspec decode and encode ({size / 1e6:.1f} MB)", f"{plain:.0f} ms")
     note("decode and findings", f"{findings:.0f} ms, {findings / plain:.2f} of plain")
     note(
-        "decode, findings, clean, merge, encode and gzip (aim: < 2 without gzip)",
-        f"{everything:.0f} ms, {everything / plain:.2f} of plain",
+        "decode, findings, clean, merge, encode (aim: < 2)",
+        f"{everything - packing:.0f} ms, {(everything - packing) / plain:.2f} of plain",
     )
     program = f"""
-import resource
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from harbor_scanner.harbor.models import Artifact, ScannerInfo
-from harbor_scanner.harbor.report import render
+from harbor_scanner.harbor.report import COMPRESSION_LEVEL, RenderedReport, render
 from harbor_scanner.scanners.aqua.findings import to_result
 from harbor_scanner.scanners.aqua.report import load_report
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
 result = to_result(load_report(Path({str(report)!r})))
 render(Artifact("x", "y"), ScannerInfo("a", "b", "c"), result.findings, result.notices, datetime.now(UTC))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
     peak = (
         int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout) * 1024

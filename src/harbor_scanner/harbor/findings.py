@@ -60,6 +60,7 @@ _UNFIT_FOR_LINK = re.compile(r"[\s|\x00-\x1f\x7f-\x9f]")
 _CWE_ID = re.compile(r"CWE[\s:_-]*0*([1-9][0-9]{0,6})(?![0-9])|^\s*0*([1-9][0-9]{0,6})\s*$", re.ASCII | re.IGNORECASE)
 _CLEAN_LINK = re.compile(r"https?://[!-.0-{}~][!-{}~]{0,2000}")
 _CLEAN_CWE_ID = re.compile(r"CWE-[1-9][0-9]{0,6}")
+_NUMBERS = frozenset({int, float})
 _PLAIN_TYPES = frozenset({str, bool, float, type(None)})
 _STATUSES = (FindingStatus.FIXED, FindingStatus.WILL_NOT_FIX, FindingStatus.AFFECTED)
 
@@ -139,7 +140,7 @@ def _plain_inside(value: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: in
     if not isinstance(value, dict):
         return [plain(entry, depth) for entry in value]
     entries = {sound(str(name)): plain(entry, depth) for name, entry in value.items()}
-    if _SCORE in entries and type(entries[_SCORE]) not in {int, float}:
+    if _SCORE in entries and type(entries[_SCORE]) not in _NUMBERS:
         del entries[_SCORE]
     return entries
 
@@ -175,9 +176,12 @@ def _all_match(pattern: re.Pattern[str], texts: Sequence[str], limit: int) -> bo
 
 def _is_plain(container: dict[str, Any] | list[Any], depth: int = 0) -> bool:
     """Whether `plain` would return `container` as it is, but for the characters of its texts."""
-    if _SCORE in container:
-        return False
-    entries: Iterable[Any] = container.values() if isinstance(container, dict) else container
+    entries: Iterable[Any] = container
+    if isinstance(container, dict):
+        score = container.get(_SCORE, 0.0)
+        if type(score) not in _NUMBERS or not 0 <= score <= 10:
+            return False
+        entries = container.values()
     for entry in entries:
         kind = type(entry)
         if kind in _PLAIN_TYPES or (kind is int and -(2**63) <= entry < 2**64):
