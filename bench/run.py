@@ -7,6 +7,7 @@ Go) reached with fake scanners on a machine of two cores. They cannot be run her
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,13 +35,13 @@ from rich.table import Table
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.client import HarborClient, Ready
 from harbor_scanner.harbor.models import Artifact, ScannerInfo
-from harbor_scanner.harbor.report import render
+from harbor_scanner.harbor.report import COMPRESSION_LEVEL, RenderedReport, render
 from harbor_scanner.scanners.aqua.findings import to_result
 from harbor_scanner.scanners.aqua.report import load_report
 from standins.aqua.behaviour import Behaviour
 from support.oci import Registry
 from support.servers import environment, find_program
-from support.service import Service
+from support.service import Service, free_port
 from support.stage import NOWHERE, Stage, request_for
 from support.standin import install_scannercli
 
@@ -108,13 +110,30 @@ def bench_start(stage: Stage) -> None:
     note("idle memory with store and warden, shared pages counted once", f"{total:.0f} MB")
 
 
+def bare_rate() -> float:
+    """Return the requests a second of the same server with next to nothing behind it, on the same core."""
+    port = free_port()
+    process = subprocess.Popen(
+        ["taskset", "-c", "0", sys.executable, str(Path(__file__).with_name("bare.py")), str(port)],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        time.sleep(1.5)
+        return wrk(f"http://127.0.0.1:{port}/")[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def bench_requests(stage: Stage, directory: Path) -> None:
     console.print("[bold]Requests a second, service and store on one core[/]")
     stage.scannercli.force(Behaviour(hang=True))
+    bare = bare_rate()
+    note("bare ASGI on the same server", f"{bare:,.0f}/s", "", "")
     with stage.service(WORKERS="1", API_POLL_HOLD="0s", SHUTDOWN_GRACE="0s") as service:
         pin(service, "0")
         rate, latency = wrk(f"{service.url}/api/v1/metadata")
-        note("GET metadata", f"{rate:,.0f}/s ({latency})", "36,684/s", "2,293/s")
+        note("GET metadata", f"{rate:,.0f}/s, {rate / bare:.2f} of bare ({latency})", "36,684/s", "2,293/s")
         post = directory / "post.lua"
         body = msgspec.json.encode(request_for("bench/post")).decode()
         post.write_text(f"wrk.method = 'POST'\nwrk.body = {json.dumps(body)}\n")
@@ -131,7 +150,7 @@ def bench_requests(stage: Stage, directory: Path) -> None:
 
         job_id = asyncio.run(submit())
         rate, latency = wrk(f"{service.url}/api/v1/scan/{job_id}/report", "-H", f"Accept: {media.GENERIC_REPORT}")
-        note("GET report, not ready (302)", f"{rate:,.0f}/s ({latency})")
+        note("GET report, not ready (302)", f"{rate:,.0f}/s, {rate / bare:.2f} of bare ({latency})")
     stage.scannercli.reset()
 
 
@@ -234,12 +253,14 @@ def bench_transform(stage: Stage, directory: Path) -> None:
     plain = timed(lambda: msgspec.json.encode(msgspec.json.decode(report.read_bytes())))
     findings = timed(lambda: to_result(load_report(report)))
 
-    def whole() -> Any:
+    def whole() -> RenderedReport:
         result = to_result(load_report(report))
         return render(
             Artifact("x", "y"), ScannerInfo("a", "b", "c"), result.findings, result.notices, datetime.now(UTC)
         )
 
+    document = gzip.decompress(whole().body)
+    packing = timed(lambda: zlib.compress(document, COMPRESSION_LEVEL))
     everything = timed(whole)
     note(f"plain msgspec decode and encode ({size / 1e6:.1f} MB)", f"{plain:.0f} ms")
     note("decode and findings", f"{findings:.0f} ms, {findings / plain:.2f} of plain")
@@ -252,7 +273,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from harbor_scanner.harbor.models import Artifact, ScannerInfo
-from harbor_scanner.harbor.report import COMPRESSION_LEVEL, RenderedReport, render
+from harbor_scanner.harbor.report import render
 from harbor_scanner.scanners.aqua.findings import to_result
 from harbor_scanner.scanners.aqua.report import load_report
 def peak():

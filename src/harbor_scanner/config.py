@@ -18,11 +18,13 @@ from harbor_scanner.jobs.address import RedisAddress, mask_redis_url, parse_redi
 from harbor_scanner.scanners.aqua import AquaSettings
 from harbor_scanner.settings import (
     BOOLEAN,
+    OPTIONAL_PATH,
     TEXT,
     Effective,
     Kind,
     Loader,
     Setting,
+    absolute_path,
     choice,
     duration,
     integer,
@@ -73,7 +75,7 @@ class ListenAddress(msgspec.Struct, frozen=True):
 
 
 def _listen_address(text: str) -> ListenAddress:
-    match = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[\w-]+)", text)
+    match = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[\w-]+)", text, re.ASCII)
     if not match:
         raise ValueError
     port = int(match["port"]) if match["port"].isdecimal() else _service_port(match["port"])
@@ -84,7 +86,7 @@ def _listen_address(text: str) -> ListenAddress:
 
 def _service_port(name: str) -> int:
     try:
-        return socket.getservbyname(name, "tcp")
+        return _NAMED_PORTS.get(name) or socket.getservbyname(name, "tcp")
     except OSError:
         raise ValueError from None
 
@@ -97,11 +99,11 @@ def _basic_credentials(text: str) -> str:
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(token.strip() for token in text.split(",") if token.strip())
-
-
-def _optional_path(text: str) -> Path | None:
-    return Path(text) if text else None
+    tokens = tuple(token.strip() for token in text.split(",") if token.strip())
+    # Who set something wanted clients to be checked: no token at all would let everybody in.
+    if text and not tokens:
+        raise ValueError
+    return tokens
 
 
 def _redis_address(text: str) -> RedisAddress | None:
@@ -110,16 +112,19 @@ def _redis_address(text: str) -> RedisAddress | None:
 
 def _data_directory(text: str) -> Path:
     if text != DATA_DIR_DEFAULT:
-        return Path(text).expanduser()
+        return absolute_path(text)
     base = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "harbor-scanner"
+    # The XDG specification has relative paths ignored.
+    return absolute_path(base if base.startswith("/") else "~/.local/share") / "harbor-scanner"
 
 
 DATA_DIR_DEFAULT = "$XDG_DATA_HOME/harbor-scanner"
 HOLD_LIMIT = 4.0
 """Seconds; Harbor gives up on a request after five, its body included (Harbor's `rest/v1/client.go`)."""
 
-OPTIONAL_PATH = Kind(_optional_path, "a path")
+_NAMED_PORTS = {"http": 80, "https": 443}
+"""Known to Go even where there is no /etc/services, as in small container images."""
+
 LISTEN_ADDRESS = Kind(_listen_address, "an address such as :8080, 127.0.0.1:8080 or [::1]:8080")
 
 
@@ -351,7 +356,8 @@ class Config(msgspec.Struct, frozen=True):
     def secrets(self) -> list[str]:
         """Return every secret value among the settings, for redaction."""
         address = self.redis.address
-        found = [entry.text for entry in self.effective if entry.setting.secret and entry.setting.mask is None]
+        settings = ((entry.setting, entry.text) for entry in self.effective)
+        found = [text for setting, text in settings if setting.secret and setting.redacted and setting.mask is None]
         found += [self.api.auth_basic.partition(":")[2], *self.api.auth_tokens, address.password if address else ""]
         return [secret for secret in found if secret]
 

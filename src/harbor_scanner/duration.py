@@ -15,8 +15,10 @@ _UNITS = {
     "m": Fraction(60),
     "h": Fraction(3600),
 }
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _WHOLE = re.compile(rf"[+-]?(?:{_PART.pattern})+", re.ASCII)
+_LONGEST = Fraction(2**63, 10**9)
+"""Seconds, about 292 years: Go counts nanoseconds in 64 bits."""
 
 
 def parse_duration(text: str) -> float:
@@ -26,6 +28,8 @@ def parse_duration(text: str) -> float:
     if not _WHOLE.fullmatch(text):
         raise ValueError("not a Go duration")
     total = sum((Fraction(amount) * _UNITS[unit] for amount, unit in _PART.findall(text)), Fraction())
+    if total >= _LONGEST:
+        raise ValueError("it is longer than 2562047h47m16s")
     return float(-total if text.startswith("-") else total)
 
 
@@ -33,7 +37,7 @@ def format_duration(seconds: float) -> str:
     """Return `seconds` in Go's syntax, without zero parts: `90.0` is `1m30s`, `0.5` is `500ms`."""
     if seconds < 0:
         return "-" + format_duration(-seconds)
-    nanoseconds = round(seconds * 10**9)
+    nanoseconds = round(Fraction(seconds) * 10**9)
     if nanoseconds == 0:
         return "0s"
     parts = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -26,28 +26,34 @@ _LEVELS = {
     "panic": logging.CRITICAL,
 }
 
-_NOTHING = Redactor()
-_redactor: ContextVar[Redactor] = ContextVar("redactor", default=_NOTHING)
+_redactor: ContextVar[Redactor | None] = ContextVar("redactor", default=None)
+
+
+class _Service:
+    """What holds for the whole process, also in threads that begin with an empty context."""
+
+    redactor = Redactor()
 
 
 @contextmanager
 def redacting(secrets: Iterable[str]) -> Iterator[Redactor]:
     """Take `secrets` out of all that is logged in this block and in the tasks that it starts."""
-    token = _redactor.set(_redactor.get().adding(secrets))
+    redactor = current_redactor().adding(secrets)
+    token = _redactor.set(redactor)
     try:
-        yield _redactor.get()
+        yield redactor
     finally:
         _redactor.reset(token)
 
 
 def current_redactor() -> Redactor:
     """Return the redactor of this block."""
-    return _redactor.get()
+    return _redactor.get() or _Service.redactor
 
 
 def configure(level: str, secrets: Iterable[str] = ()) -> None:
     """Set up logging for this process. `level` is one of the words of SCANNER_LOG_LEVEL."""
-    _redactor.set(Redactor(secrets))
+    _Service.redactor = Redactor(secrets)
     threshold = _LEVELS[level]
     terminal = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
@@ -82,8 +88,9 @@ def configure(level: str, secrets: Iterable[str] = ()) -> None:
 
 
 def _take_out_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    redact = _redactor.get()
-    return {key: _clean(redact, value) for key, value in event.items()}
+    redact = current_redactor()
+    # The record of a foreign logger is only passed on to structlog's formatter, which takes it out.
+    return {key: value if key == "_record" else _clean(redact, value) for key, value in event.items()}
 
 
 def _clean(redact: Redactor, value: Any) -> Any:
@@ -91,8 +98,10 @@ def _clean(redact: Redactor, value: Any) -> Any:
         return value
     if isinstance(value, str):
         return redact(value)
-    if isinstance(value, dict):
-        return {key: _clean(redact, item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, bytes):
+        return redact(value.decode(errors="replace"))
+    if isinstance(value, Mapping):
+        return {redact(str(key)): _clean(redact, item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [_clean(redact, item) for item in value]
     return redact(str(value))

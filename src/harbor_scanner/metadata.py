@@ -13,13 +13,14 @@ from harbor_scanner import __version__
 from harbor_scanner.errors import ScanError, StoreUnavailableError
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import Capability, Metadata, ScannerInfo
+from harbor_scanner.log import current_redactor
 from harbor_scanner.scanners.base import Scanner
 
 log = structlog.get_logger(__name__)
 
 UNKNOWN_VERSION = "unknown"
 REFRESH_SECONDS = 600.0
-RETRY_SECONDS = 15.0
+RETRY_SECONDS = 5.0
 
 _TYPE = "harbor.scanner-adapter/scanner-type"
 _AUTHORIZATION = "harbor.scanner-adapter/registry-authorization-type"
@@ -54,9 +55,14 @@ class ScannerMetadata:
         try:
             version = await read_version()
         except (ScanError, StoreUnavailableError) as error:
-            if str(error) != self.problem:
-                log.warning("the scanner's version cannot be read", error=str(error))
-            self.problem = str(error)
+            problem = current_redactor()(str(error))
+            if problem != self.problem:
+                log.warning("the scanner's version cannot be read", error=problem)
+            self.problem = problem
+            return False
+        except Exception as error:
+            log.exception("the scanner's version cannot be read, for a defect of this service")
+            self.problem = f"a defect of this service: {current_redactor()(repr(error))}"
             return False
         self.problem = ""
         if version and version != self._info.version:

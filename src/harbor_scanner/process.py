@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -30,6 +31,11 @@ OUTPUT_LIMIT = 64 * 1024
 TERM_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
+_RAGGED = 4 * 1024
+"""Characters in which the first whole line of shortened output is looked for; longer than any secret."""
+
+_SHORTAGES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+
 _DRAIN = 0.2
 """Seconds to wait for the rest of the output when a process that left the group still holds the pipe."""
 
@@ -49,7 +55,7 @@ class Outcome(msgspec.Struct, frozen=True):
     def last_lines(self, count: int = 12) -> str:
         """Return the last lines that the program printed: its log on stderr, or else stdout."""
         text = self.stderr if self.stderr.strip() else self.stdout
-        return "\n".join(line.rstrip() for line in text.splitlines()[-count:] if line.strip())
+        return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-count:])
 
     def require_own_end(self) -> None:
         """Raise TimeLimitError or MemoryLimitError if the program did not end by itself."""
@@ -74,6 +80,8 @@ class Processes:
         self._groups: set[int] = set()
         self._scanners = 0
         self._warden: asyncio.subprocess.Process | None = None
+        self._pipe = -1
+        self._telling = asyncio.Lock()
 
     @property
     def running(self) -> int:
@@ -89,8 +97,8 @@ class Processes:
         finally:
             for group in list(self._groups):
                 _signal_group(group, signal.SIGKILL)
-            if self._warden is not None and self._warden.stdin is not None:
-                self._warden.stdin.close()
+            self._close_pipe()
+            if self._warden is not None:
                 await self._warden.wait()
 
     @contextlib.asynccontextmanager
@@ -130,6 +138,11 @@ class Processes:
                     start_new_session=True,
                 )
             except OSError as error:
+                if error.errno in _SHORTAGES:
+                    raise MemoryLimitError(
+                        f"{argv[0]} cannot be started now: {error.strerror}.",
+                        "Give the service more memory, processes or open files, or lower SCANNER_WORKERS.",
+                    ) from error
                 raise ScannerConfigurationError(
                     f"{argv[0]} cannot be started: {error.strerror or error}.",
                     f"Install {argv[0]}, executable by this user, in a directory of PATH.",
@@ -137,9 +150,9 @@ class Processes:
             output.close_writer()
             errors.close_writer()
             self._scanners += 1
-            await self._tell_warden("+", process.pid)
             timed_out = False
             try:
+                await self._tell_warden("+", process.pid)
                 async with asyncio.timeout(time_limit):
                     await process.wait()
             except TimeoutError:
@@ -157,8 +170,8 @@ class Processes:
             timed_out=timed_out,
             time_limit=time_limit,
             seconds=time.monotonic() - started,
-            stdout=redact(output.text()),
-            stderr=redact(errors.text()),
+            stdout=output.text(redact),
+            stderr=errors.text(redact),
         )
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
@@ -174,23 +187,39 @@ class Processes:
         await self._tell_warden("-", process.pid)
 
     async def _start_warden(self) -> None:
-        self._warden = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", warden.__file__, self._marker,
-            stdin=asyncio.subprocess.PIPE, start_new_session=True, env={},
-        )  # fmt: skip
+        # A pipe of our own: uvloop's does not tell reliably that its reader has died.
+        reader, writer = os.pipe()
+        try:
+            self._warden = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", warden.__file__, self._marker,
+                stdin=reader, start_new_session=True, env={},
+            )  # fmt: skip
+        except BaseException:
+            os.close(writer)
+            raise
+        finally:
+            os.close(reader)
+        self._close_pipe()
+        self._pipe = writer
         for group in self._groups:
-            await self._tell_warden("+", group)
+            os.write(writer, f"+{group}\n".encode())
+
+    def _close_pipe(self) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
 
     async def _tell_warden(self, sign: str, group: int) -> None:
         (self._groups.add if sign == "+" else self._groups.discard)(group)
-        if self._warden is None or self._warden.stdin is None:
-            return
-        try:
-            self._warden.stdin.write(f"{sign}{group}\n".encode())
-            await self._warden.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            log.warning("the warden of scanner processes had ended, and was started again")
-            await self._start_warden()
+        # One at a time: a second new warden would take the first one's pipe away, and so have it kill every scanner.
+        async with self._telling:
+            if self._pipe < 0:
+                return
+            try:
+                os.write(self._pipe, f"{sign}{group}\n".encode())
+            except BrokenPipeError:
+                log.warning("the warden of scanner processes had ended, and was started again")
+                await self._start_warden()
 
 
 def sweep(directory: Path) -> int:
@@ -213,6 +242,7 @@ class _Tail:
         self.ended = asyncio.Event()
         self._chunks: deque[bytes] = deque()
         self._size = 0
+        self._shortened = False
         self._writer = -1
 
     @contextlib.contextmanager
@@ -235,9 +265,15 @@ class _Tail:
             os.close(self._writer)
             self._writer = -1
 
-    def text(self) -> str:
-        """Return what was kept, with whatever is no UTF-8 replaced."""
-        return b"".join(self._chunks)[-OUTPUT_LIMIT:].decode(errors="replace")
+    def text(self, redact: Redactor) -> str:
+        """Return what was kept, redacted, and with whatever is no UTF-8 replaced."""
+        kept = b"".join(self._chunks)
+        text = redact(kept[-OUTPUT_LIMIT:].decode(errors="replace"))
+        if self._shortened or len(kept) > OUTPUT_LIMIT:
+            # It may begin in the middle of a secret, whose rest nobody would recognise.
+            line_break = text.find("\n", 0, _RAGGED)
+            text = text[_RAGGED if line_break < 0 else line_break + 1 :]
+        return text
 
     def _read(self, reader: int) -> None:
         try:
@@ -252,3 +288,4 @@ class _Tail:
         self._size += len(chunk)
         while self._size - len(self._chunks[0]) >= OUTPUT_LIMIT:
             self._size -= len(self._chunks.popleft())
+            self._shortened = True

@@ -6,11 +6,13 @@ answer counts: the registry's address in a scan request need not be reachable, o
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import structlog
@@ -18,16 +20,26 @@ import structlog
 from harbor_scanner.errors import ImageError
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import Registry, ScanRequest
+from harbor_scanner.harbor.validation import INDEXES
 
 if TYPE_CHECKING:
     import httpx2
 
 log = structlog.get_logger(__name__)
 
-_IMAGE_CONFIGS = {"application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"}
+_IMAGE_CONFIGS = {
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.oci.image.config.v1+json",
+    # Old versions of docker and of registries wrote these (distribution issue 1621); docker still takes them as images.
+    "application/octet-stream",
+    "application/json",
+    "text/html",
+}
 _IMAGE_LAYER = re.compile(r"application/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\..+")
-_ACCEPT = ", ".join(media.IMAGE_MANIFESTS)
-_SECONDS = 3.0
+_ACCEPT = ", ".join([*media.IMAGE_MANIFESTS, *sorted(INDEXES)])
+"""Indexes too: a registry hides from us what we do not accept."""
+_SECONDS = 5.0
+"""For all that the registry is asked about one artifact."""
 _SILENCE = 600.0
 """Seconds for which a registry that did not answer is not asked again."""
 _LIMIT = 4 * 1024 * 1024
@@ -49,6 +61,7 @@ class RegistryInspector:
 
     def __init__(self) -> None:
         self._silent_until: dict[str, float] = {}
+        self._tls: ssl.SSLContext | None = None
 
     async def require_image(self, request: ScanRequest) -> None:
         """Raise ImageError if the artifact is certainly no image; say nothing if that cannot be told from here."""
@@ -60,9 +73,15 @@ class RegistryInspector:
         artifact = request.artifact
         url = f"{base}/v2/{artifact.repository}/manifests/{artifact.digest}"
         try:
-            async with httpx2.AsyncClient(timeout=_SECONDS, follow_redirects=False) as client:
+            if self._tls is None:
+                # Reading all the CAs of the system takes a while: once, and without holding up polls.
+                self._tls = await asyncio.to_thread(httpx2.create_ssl_context)
+            async with (
+                asyncio.timeout(_SECONDS),
+                httpx2.AsyncClient(verify=self._tls, timeout=_SECONDS, follow_redirects=False) as client,
+            ):
                 body = await _fetch(client, url, request.registry)
-        except (httpx2.HTTPError, OSError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RecursionError) as error:
             self._silent_until[base] = time.monotonic() + _SILENCE
             log.debug("the registry cannot be asked from here; the scanner will see for itself", error=repr(error))
             return
@@ -72,20 +91,36 @@ class RegistryInspector:
 
 async def _fetch(client: httpx2.AsyncClient, url: str, registry: Registry) -> bytes | None:
     """Return the manifest, or None if the registry does not hand it out."""
-    headers = {"accept": _ACCEPT}
-    if registry.authorization:
-        headers["authorization"] = registry.authorization
-    response = await client.get(url, headers=headers)
-    if response.status_code == 401 and (token_url := _token_url(url, response.headers)):
-        token = await client.get(token_url, headers={k: v for k, v in headers.items() if k == "authorization"})
-        found = msgspec.json.decode(token.content) if token.status_code == 200 else {}
+    accept = {"accept": _ACCEPT}
+    credentials = {"authorization": registry.authorization} if registry.authorization else {}
+    answer = await _get(client, url, {**accept, **credentials})
+    if answer.status == 401 and (token_url := _token_url(url, answer.headers)):
+        token = await _get(client, token_url, credentials)
+        found = msgspec.json.decode(token.body) if token.status == 200 else {}
         bearer = found.get("token") or found.get("access_token") if isinstance(found, dict) else None
         if bearer:
-            response = await client.get(url, headers={**headers, "authorization": f"Bearer {bearer}"})
-    if response.status_code != 200 or len(response.content) > _LIMIT:
-        log.debug("the registry did not show the manifest", status=response.status_code)
+            answer = await _get(client, url, {**accept, "authorization": f"Bearer {bearer}"})
+    if answer.status != 200 or len(answer.body) > _LIMIT:
+        log.debug("the registry did not show the manifest", status=answer.status)
         return None
-    return response.content
+    return answer.body
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    """Not whole if it is larger than a manifest may be."""
+
+
+async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> _Answer:
+    async with client.stream("GET", url, headers=headers) as response:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _LIMIT:
+                break
+        return _Answer(response.status_code, response.headers, bytes(body))
 
 
 def _token_url(url: str, headers: Mapping[str, str]) -> str | None:
@@ -97,15 +132,15 @@ def _token_url(url: str, headers: Mapping[str, str]) -> str | None:
     realm = fields.pop("realm", "")
     if urlsplit(realm)[:2] != urlsplit(url)[:2]:
         return None
-    query = "&".join(f"{name}={value}" for name, value in fields.items() if name in {"service", "scope"})
-    return f"{realm}?{query}"
+    query = urlencode({name: value for name, value in fields.items() if name in {"service", "scope"}}, safe=":/,")
+    return f"{realm}{'&' if '?' in realm else '?'}{query}"
 
 
 def _judge(body: bytes) -> None:
     """Raise ImageError if this manifest is not that of an image."""
     try:
         manifest = msgspec.json.decode(body, type=_Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     if manifest.manifests is not None:
         raise ImageError(
@@ -115,6 +150,6 @@ def _judge(body: bytes) -> None:
     config = manifest.config.media_type if manifest.config else ""
     if config and config not in _IMAGE_CONFIGS:
         raise ImageError(f"The artifact is not an image: its configuration is of the type {config}.", advice)
-    layers = {layer.media_type for layer in manifest.layers or ()}
+    layers = {layer.media_type for layer in manifest.layers or () if layer.media_type}
     if layers and not any(_IMAGE_LAYER.fullmatch(layer) for layer in layers):
         raise ImageError(f"The artifact is not an image: it holds {', '.join(sorted(layers))}.", advice)

@@ -61,8 +61,8 @@ class ScanWorkspace:
         """
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=directory)
         os.close(handle)
-        with (self._base / _ELSEWHERE).open("a", encoding="utf-8") as file:
-            file.write(f"{name}\n")
+        with (self._base / _ELSEWHERE).open("ab") as file:
+            file.write(os.fsencode(name) + b"\0")
         return Path(name)
 
 
@@ -119,8 +119,12 @@ class Scratch:
 
 
 def free_bytes(*directories: Path) -> int:
-    """Return the free space of the fullest file system among those of `directories`."""
-    return min(shutil.disk_usage(directory).free for directory in directories if directory.exists())
+    """Return the free space of the fullest file system among those of `directories` that can be looked at."""
+    free = []
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            free.append(shutil.disk_usage(directory).free)
+    return min(free, default=0)
 
 
 def _sweep(root: Path) -> None:
@@ -141,6 +145,8 @@ def _remove(base: Path) -> None:
     """Remove a workspace, what runs in it, and the files that it put elsewhere."""
     process.sweep(base)
     with contextlib.suppress(OSError):
-        for name in (base / _ELSEWHERE).read_text(encoding="utf-8").splitlines():
-            Path(name).unlink(missing_ok=True)
+        # A name without its end was being written when the service died.
+        for name in (base / _ELSEWHERE).read_bytes().split(b"\0")[:-1]:
+            with contextlib.suppress(OSError):
+                Path(os.fsdecode(name)).unlink()
     shutil.rmtree(base, ignore_errors=True)

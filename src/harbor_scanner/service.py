@@ -26,10 +26,13 @@ ACCEPT_PATIENCE = 4.0
 """Seconds to wait for the store before a scan request is refused: Harbor gives up after five."""
 POLL_PATIENCE = 1.5
 """Seconds to wait for the store before a poll is answered with `come back`."""
+POLL_SECONDS = 4.5
+"""Seconds after which a poll is answered, whatever the store does: Harbor gives up after five."""
 SNAPSHOT_SECONDS = 2.0
 
 _SHORTEST, _LONGEST = 1, 127
 """Bounds of Refresh-After: Harbor reads it as an 8-bit integer, and 0 would make it ask without a pause."""
+_AFTER_DEFECT = 5
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -91,36 +94,44 @@ class ScanService:
 
     async def report(self, job_id: str) -> Answer:
         """Return what there is to say of a job, holding the answer for a while if that is only `come back`."""
-        deadline = time.monotonic() + self._hold
+        began = time.monotonic()
         with self._events.watch(job_id) as ended:
             while True:
                 ended.clear()
+                patience = min(POLL_PATIENCE, began + POLL_SECONDS - time.monotonic())
                 try:
-                    status = await self._store.find(job_id, POLL_PATIENCE)
+                    status = await self._store.find(job_id, patience)
                 except StoreUnavailableError as error:
                     log.warning("a poll could not be answered from the store", error=str(error))
                     return NotReady(_SHORTEST)
-                if status is None:
-                    return Unknown()
-                if status.state is JobState.FAILED:
-                    return Failed(status.error)
-                if status.report is not None:
-                    return Ready(status.report)
-                if status.state is JobState.FINISHED:
-                    # The report expires with its job; only the very instant between the two leads here.
-                    return Unknown()
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    return NotReady(self._refresh_after(status))
+                except Exception:
+                    # The job may well be sound, and any error that Harbor is told ends it for good.
+                    log.exception("a poll could not be answered for a defect of this service", job=job_id)
+                    return NotReady(_AFTER_DEFECT)
+                remaining = began + self._hold - time.monotonic()
+                if status is None or status.state.ended or status.report is not None or remaining <= 0:
+                    return self._answer(status)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(remaining):
                         await ended.wait()
+
+    def _answer(self, status: JobStatus | None) -> Answer:
+        if status is None:
+            return Unknown()
+        if status.state is JobState.FAILED:
+            return Failed(status.error)
+        if status.report is not None:
+            return Ready(status.report)
+        if status.state is JobState.FINISHED:
+            # The report expires with its job; only the very instant between the two leads here.
+            return Unknown()
+        return NotReady(self._refresh_after(status))
 
     def _refresh_after(self, status: JobStatus) -> int:
         """A running scan is asked for often, as it may end at any time; one far back in the queue is not."""
         if status.state is JobState.RUNNING or self.snapshot is None:
             return _SHORTEST
-        return max(_SHORTEST, min(_LONGEST, int(self.snapshot.seconds_to_start(status.sequence) / 2)))
+        return int(max(_SHORTEST, min(_LONGEST, self.snapshot.seconds_to_start(status.sequence) / 2)))
 
     async def watch_queue(self) -> None:
         """Keep the snapshot and the metrics of the queue fresh, for ever."""

@@ -19,8 +19,8 @@ from harbor_scanner.errors import SettingsError
 
 PREFIX = "SCANNER_"
 _FILE = "_FILE"
-_SERVICE_LINK = re.compile(r"(_SERVICE_(HOST|PORT\w*)|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
-"""Variables that Kubernetes and Docker set for services that happen to be called `scanner…`."""
+_SERVICE_LINK = re.compile(r"\w+(_SERVICE_(HOST|PORT\w*)|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*|\w+_PORT=\w+://.*")
+"""Variables, with their values, that Kubernetes and Docker set for services that happen to be called `scanner…`."""
 
 Group = TypeVar("Group", bound=msgspec.Struct)
 
@@ -45,6 +45,8 @@ class Setting(msgspec.Struct, frozen=True):
     """Never shown; may also be read from the file that `NAME_FILE` names."""
     mask: Callable[[str], str] | None = None
     """For values that hold a secret among other things: returns what may be shown."""
+    redacted: bool = True
+    """Whether a secret is taken out of logs as well; not so a user name, which may be a common word."""
 
     def shown(self, text: str) -> str:
         """Return `text` as logs and screens may have it."""
@@ -77,12 +79,23 @@ def _boolean(text: str) -> bool:
     raise ValueError
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+def absolute_path(text: str) -> Path:
+    """Return the path, absolute: scanners run in directories of their own. Raises ValueError."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("the home directory is not known") from None
+    except OSError:
+        raise ValueError("the current directory is not known") from None
+
+
+def _optional_path(text: str) -> Path | None:
+    return absolute_path(text) if text else None
 
 
 TEXT = Kind(str, "text")
-PATH = Kind(_path, "a path")
+PATH = Kind(absolute_path, "a path")
+OPTIONAL_PATH = Kind(_optional_path, "a path")
 BOOLEAN = Kind(_boolean, "true or false")
 
 
@@ -141,6 +154,17 @@ def size() -> Kind:
     return Kind(parse, "a size such as 200Mi, 1Gi or 1048576")
 
 
+def _plain(text: str) -> str:
+    """Return `text`. Raises ValueError if it holds what neither JSON nor the arguments of programs may hold."""
+    if "\0" in text:
+        raise ValueError("it holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    return text
+
+
 def settings_of(group: type[msgspec.Struct]) -> dict[str, Setting]:
     """Return the settings of a group by field name, in the order of the fields."""
     found = {}
@@ -168,7 +192,7 @@ class Loader:
             before = len(self.problems)
             text, origin = self._text(setting)
             try:
-                values[field] = setting.kind.parse(text)
+                values[field] = setting.kind.parse(_plain(text))
             except ValueError as error:
                 self._wrong(setting, text, origin, str(error))
             # A path is shown as it is used, with `~` and the like replaced.
@@ -191,7 +215,8 @@ class Loader:
         """Return a line for each variable that looks like a setting of ours and is none."""
         lines = []
         for name in sorted(self._environment):
-            if not name.startswith(PREFIX) or name in self._known or _SERVICE_LINK.search(name):
+            variable = f"{name}={self._environment[name]}"
+            if not name.startswith(PREFIX) or name in self._known or _SERVICE_LINK.fullmatch(variable):
                 continue
             near = difflib.get_close_matches(name, self._known, n=1)
             lines.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
@@ -209,14 +234,18 @@ class Loader:
         if not path:
             return (text, "environment") if text else (setting.default, "default")
         try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), f"file {path}"
-        except (OSError, UnicodeDecodeError) as error:
+            text = Path(_plain(path)).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            self.problems.append(f"{setting.name}{_FILE}: {path} cannot be read: {reason}")
+            self.problems.append(f"{setting.name}{_FILE}: {path!r} cannot be read: {reason}")
             return setting.default, "default"
+        # A password that somebody meant to set must not silently become none.
+        self.require(text, f"{setting.name}{_FILE}: {path!r} is empty")
+        return text, f"file {path}"
 
     def _wrong(self, setting: Setting, text: str, origin: str, reason: str) -> None:
-        value = "its value (not shown)" if setting.secret and setting.mask is None else repr(setting.shown(text))
+        # A mask knows how to hide a secret in a value of the right form, which this one has not.
+        value = "its value (not shown)" if setting.secret else repr(setting.shown(text))
         where = "" if origin == "environment" else f" ({origin})"
         why = f" ({reason})" if reason and not reason.startswith(("not a Go duration", "invalid literal")) else ""
         self.problems.append(f"{setting.name}{where}: {value} is not allowed{why}; it must be {setting.kind.allowed}")

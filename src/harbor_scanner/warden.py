@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 
 def marked_processes(marker: bytes) -> Iterator[int]:
-    """Yield the ids of all processes, other than this one, that have an environment entry starting with `marker`."""
+    """Yield the ids of all processes, other than this one, whose environment has `marker`, or a path below it."""
     own = os.getpid()
+    below = marker + b"/"
     for entry in os.listdir("/proc"):  # noqa: PTH208, RUF100 - pathlib would triple this process's memory
         if not entry.isdigit() or int(entry) == own:
             continue
@@ -25,13 +26,13 @@ def marked_processes(marker: bytes) -> Iterator[int]:
                 environment = file.read()
         except OSError:
             continue
-        if any(item.startswith(marker) for item in environment.split(b"\0")):
+        if any(item == marker or item.startswith(below) for item in environment.split(b"\0")):
             yield int(entry)
 
 
 def kill_marked(marker: bytes) -> int:
     """Kill all processes carrying `marker`, also those that they start meanwhile. Return how many were found."""
-    killed = 0
+    killed: set[int] = set()
     for _ in range(10):
         found = list(marked_processes(marker))
         if not found:
@@ -39,10 +40,10 @@ def kill_marked(marker: bytes) -> int:
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
+                killed.add(pid)
             except OSError:
                 continue
-    return killed
+    return len(killed)
 
 
 def main() -> None:
@@ -52,6 +53,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
     for line in sys.stdin:
+        if not line.endswith("\n"):
+            break  # the service died while it wrote: this is a part of another number
         group = int(line[1:])
         if line[0] == "+":
             groups.add(group)

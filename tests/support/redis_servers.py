@@ -52,11 +52,11 @@ class Tls(NamedTuple):
     key: Path
 
     @classmethod
-    def made_in(cls, directory: Path) -> Tls:
-        """Make a CA and a certificate for `127.0.0.1`."""
+    def made_in(cls, directory: Path, *names: str) -> Tls:
+        """Make a CA and a certificate for `names`, or else for this machine."""
         directory.mkdir(parents=True, exist_ok=True)
         authority = trustme.CA()
-        issued = authority.issue_cert("127.0.0.1", "localhost")
+        issued = authority.issue_cert(*(names or ("127.0.0.1", "localhost")))
         tls = cls(directory / "ca.pem", directory / "certificate.pem", directory / "key.pem")
         authority.cert_pem.write_to_path(tls.ca)
         issued.cert_chain_pems[0].write_to_path(tls.certificate)
@@ -95,7 +95,8 @@ class RedisServer:
         self._durable = durable
         self._options = options
         self._admin = admin
-        self._users = [NOBODY, admin.rule, *(account.rule for account in accounts)] if admin else []
+        users = {account.name: account.rule for account in (admin, *accounts) if account}
+        self._users = {"default": NOBODY, **users} if admin else {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -121,6 +122,11 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start it on the data that it finds, and wait until it takes connections."""
         self.socket.unlink(missing_ok=True)
@@ -129,7 +135,7 @@ class RedisServer:
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env=environment(self.program), start_new_session=True, cwd=self.directory,
             )  # fmt: skip
-        wait_for(_READY, self.log, self._process)
+        wait_for(_READY, self.log, self._process, 60)
 
     def kill(self) -> None:
         """End it as the kernel does when memory runs out."""
@@ -154,28 +160,19 @@ class RedisServer:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
-    def wipe(self) -> None:
-        """Remove its data, as a container without a volume does when it restarts."""
-        for name in ("appendonly.aof", "dump.rdb"):
-            (self.directory / name).unlink(missing_ok=True)
-        for file in (self.directory / "appendonlydir").glob("*"):
-            file.unlink()
+    def slow_down_loading(self, microseconds: int) -> None:
+        """Have its next start take so much longer for each command that it kept."""
+        self._options = (*self._options, "--key-load-delay", str(microseconds))
 
-    def ask(self, *command: str | bytes | float, database: int = 0) -> Any:
+    def ask(self, *command: str | bytes | float, database: int = 0, **parsing: Any) -> Any:
         """Return the reply to a command, sent over a connection of its own. Raises RedisError."""
         name, password = self._admin[:2] if self._admin else (None, None)
-        with contextlib.closing(
-            redis.Redis(
-                unix_socket_path=str(self.socket),
-                username=name,
-                password=password,
-                db=database,
-                protocol=2,
-                socket_timeout=5,
-                retry=Retry(NoBackoff(), 0),
-            )  # fmt: skip
-        ) as client:
-            return client.execute_command(*command)
+        client: Any = redis.Redis(
+            unix_socket_path=str(self.socket), username=name, password=password, db=database, protocol=2,
+            socket_timeout=5, retry=Retry(NoBackoff(), 0),
+        )  # fmt: skip
+        with contextlib.closing(client):
+            return client.execute_command(*command, **parsing)
 
     def keys(self, pattern: str) -> set[str]:
         """Return the keys that match."""
@@ -188,7 +185,7 @@ class RedisServer:
 
     def _command(self) -> list[str]:
         listening = self.tls.options(self.port) if self.tls else ["--port", str(self.port)]
-        users = [word for rule in self._users for word in ("--user", *rule)]
+        users = [word for rule in self._users.values() for word in ("--user", *rule)]
         return [
             str(self.program), "--bind", "127.0.0.1", *listening, "--unixsocket", str(self.socket),
             "--dir", str(self.directory), "--save", "", "--appendonly", "yes" if self._durable else "no",
@@ -196,8 +193,8 @@ class RedisServer:
         ]  # fmt: skip
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, number)
+        if self.runs:
+            os.killpg(self.pid, number)
 
 
 class _SentinelServer(RedisServer):
@@ -216,7 +213,7 @@ class _SentinelServer(RedisServer):
                 "bind 127.0.0.1",
                 f"unixsocket {self.socket}",
                 f"dir {self.directory}",
-                *(f"user {' '.join(rule)}" for rule in self._users),
+                *("user " + " ".join(f'"{word}"' for word in rule) for rule in self._users.values()),
                 *self._configuration,
             ]
             file.write_text("\n".join(lines) + "\n")
@@ -256,7 +253,7 @@ class SentinelDeployment:
         if sentinel_account:
             watching += [
                 f"sentinel sentinel-user {sentinel_account.name}",
-                f"sentinel sentinel-pass {sentinel_account.password}",
+                f'sentinel sentinel-pass "{sentinel_account.password}"',
             ]
         self.sentinels = [
             _SentinelServer(program, directory / f"s{number}", watching, tcp=True, tls=tls, admin=sentinel_account)
@@ -295,17 +292,35 @@ class SentinelDeployment:
             sentinel.start()
             # Sentinels look around every ten seconds; tests cannot wait that long.
             sentinel.ask("SENTINEL", "DEBUG", "INFO-PERIOD", "300", "PUBLISH-PERIOD", "200", "ASK-PERIOD", "200")
-        eventually(lambda: all(map(_sees_all, self.sentinels)), "the Sentinels know each other and the replica")
+        eventually(lambda: self.is_whole, "the Sentinels know each other and the replica")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every Sentinel sees the same master, a replica that has its data, and the other Sentinels."""
+        try:
+            states = [sentinel.ask("SENTINEL MASTER", MASTER) for sentinel in self.sentinels]
+            replication = self.replica.ask("INFO", "replication")
+        except (RedisError, OSError):
+            return False
+        return (
+            len({state["port"] for state in states}) == 1
+            and all(state["flags"] == "master" for state in states)
+            and all(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2 for state in states)
+            and replication["role"] == "slave"
+            and replication["master_link_status"] == "up"
+        )
+
+    def settle(self, seconds: float = 30) -> None:
+        """Wait until the replica has all that the master has now."""
+        offset = self.master.ask("INFO", "replication")["master_repl_offset"]
+        eventually(
+            lambda: self.replica.ask("INFO", "replication")["slave_repl_offset"] >= offset, "replicated", seconds
+        )
 
     def stop(self) -> None:
         """End all of them."""
         for server in (*self.sentinels, *self.nodes):
             server.kill()
-
-
-def _sees_all(sentinel: RedisServer) -> bool:
-    state = sentinel.ask("SENTINEL MASTER", MASTER)
-    return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2)
 
 
 @contextlib.contextmanager

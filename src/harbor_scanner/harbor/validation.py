@@ -17,7 +17,7 @@ _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _REPOSITORY_LENGTH = 255
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
-_INDEXES = {
+INDEXES = {
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 }
@@ -30,13 +30,13 @@ def parse_scan_request(body: bytes, capabilities: tuple[Capability, ...]) -> Sca
     MalformedRequestError (no JSON, or wrong types) or InvalidRequestError, which names the field.
     """
     try:
-        document = msgspec.json.decode(body)
+        document = _without_nulls(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRequestError(f"The body is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise MalformedRequestError("The body is not a JSON object.")
     try:
-        request = msgspec.convert(_without_nulls(document), ScanRequest)
+        request = msgspec.convert(document, ScanRequest)
     except msgspec.ValidationError as error:
         raise MalformedRequestError(f"The body has a value of the wrong type: {error}") from None
     _check_registry(request)
@@ -64,8 +64,12 @@ def _check_registry(request: ScanRequest) -> None:
         valid = False
     if not valid or not url.isprintable() or " " in url:
         raise InvalidRequestError("registry.url", "must be an http or https URL, such as https://core.harbor.domain")
-    if not (request.registry.authorization or "").isprintable():
+    authorization = request.registry.authorization or ""
+    if not (authorization.isascii() and authorization.isprintable()):
         raise InvalidRequestError("registry.authorization", "holds characters that no HTTP header may have")
+    credentials = request.registry.credentials
+    if credentials and "\0" in credentials.username + credentials.password:
+        raise InvalidRequestError("registry.authorization", "holds a NUL character, which no program can be given")
 
 
 def _check_artifact(request: ScanRequest) -> None:
@@ -84,7 +88,7 @@ def _check_artifact(request: ScanRequest) -> None:
         raise InvalidRequestError("artifact.tag", "must be a tag of the OCI distribution spec, such as 3.4-xenial")
     if artifact.mime_type:
         mime_type = media.canonical(artifact.mime_type)
-        if mime_type in _INDEXES:
+        if mime_type in INDEXES:
             raise InvalidRequestError(
                 "artifact.mime_type", f"{mime_type} is an index of images, which are scanned one by one"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
@@ -27,6 +29,7 @@ BODY_LIMIT = 1024 * 1024
 """Bytes of a scan request; Harbor sends less than two thousand."""
 
 _CHUNK = 256 * 1024
+_REFUSED = re.compile(rb"\s*q\s*=\s*0(\.0*)?\s*")
 _Header = tuple[bytes, bytes]
 _Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -48,7 +51,9 @@ def create_app(
             Route("/api/v1/scan/{job_id}/report", _Guarded(guard, _ReportRoute(service, metrics)), methods=["GET"]),
             Route("/openapi.json", _Document("openapi.json"), methods=["GET"]),
         ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception})
+    app.router.redirect_slashes = False  # Harbor follows no redirect, and the API has none of this kind
+    return app
 
 
 async def answer(send: Send, status: int, body: bytes, content_type: str, headers: Iterable[_Header] = ()) -> None:
@@ -115,7 +120,9 @@ class _ScanRoute:
         except ClientDisconnect:
             return
         except _BodyTooLargeError:
-            await answer_error(send, 413, f"The body is larger than {BODY_LIMIT} bytes.", [(b"connection", b"close")])
+            # The connection stays open, and the server drops the rest of the body: closing it now could make the
+            # client, which is still writing, lose this answer.
+            await answer_error(send, 413, f"The body is larger than {BODY_LIMIT} bytes.")
         except MalformedRequestError as error:
             await answer_error(send, 400, str(error))
         except InvalidRequestError as error:
@@ -132,8 +139,7 @@ class _ReportRoute:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        media_type = media.negotiate(headers.get(b"accept", b"").decode("latin-1"))
+        media_type = media.negotiate(_header(scope, b"accept").decode("latin-1"))
         if media_type is None:
             offered = " and ".join(media.VULNERABILITY_REPORTS)
             await self._error(send, 501, f"Reports come as {offered}; the Accept header names none of them.")
@@ -142,7 +148,7 @@ class _ReportRoute:
         match found:
             case Ready(compressed):
                 self._metrics.polled(200)
-                await _send_report(send, compressed, media_type, headers.get(b"accept-encoding", b""))
+                await _send_report(send, compressed, media_type, gzip=_takes_gzip(_header(scope, b"accept-encoding")))
             case NotReady(refresh_after):
                 self._metrics.polled(302)
                 refresh = [(b"refresh-after", str(refresh_after).encode()), (b"content-length", b"0")]
@@ -192,18 +198,40 @@ class _BodyTooLargeError(Exception): ...
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """Return the body. Raises _BodyTooLargeError, and ClientDisconnect when the client left before its end."""
+    length = _header(scope, b"content-length")
+    if length.isdigit() and int(length) > BODY_LIMIT:
+        raise _BodyTooLargeError
     body = bytearray()
-    async for chunk in Request(scope, receive).stream():
-        body += chunk
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
         if len(body) > BODY_LIMIT:
             raise _BodyTooLargeError
+        more = message.get("more_body", False)
     return bytes(body)
 
 
-async def _send_report(send: Send, compressed: bytes, media_type: str, accept_encoding: bytes) -> None:
+def _header(scope: Scope, name: bytes) -> bytes:
+    """Return a header that may come in several lines as if it came in one (RFC 9110, 5.3)."""
+    return b", ".join(value for key, value in scope["headers"] if key == name)
+
+
+def _takes_gzip(accept_encoding: bytes) -> bool:
+    """Tell whether a client that sent this header names gzip, and not to refuse it (RFC 9110, 12.5.3)."""
+    for part in accept_encoding.lower().split(b","):
+        coding, _, weight = part.partition(b";")
+        if coding.strip() in {b"gzip", b"x-gzip"}:
+            return not _REFUSED.fullmatch(weight)
+    return False
+
+
+async def _send_report(send: Send, compressed: bytes, media_type: str, *, gzip: bool) -> None:
     """Send the stored bytes as they are; only a client that does not take gzip costs a decompression."""
     headers = [(b"content-type", media_type.encode()), (b"vary", b"Accept-Encoding, Accept")]
-    if b"gzip" in accept_encoding:
+    if gzip:
         headers += [(b"content-encoding", b"gzip"), (b"content-length", str(len(compressed)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         view = memoryview(compressed)
@@ -218,4 +246,5 @@ async def _send_report(send: Send, compressed: bytes, media_type: str, accept_en
         piece = expander.decompress(pending, _CHUNK)
         pending = expander.unconsumed_tail
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)  # others are served between two pieces
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import math
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -50,7 +49,11 @@ class TimedProtocol(HttpToolsProtocol):
     def __init__(self, timeouts: Timeouts, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._timeouts = timeouts
-        self._head_bytes: float = 0
+        self._reading = True
+        """Whether a request is awaited or under way, and not merely possible, as on an idle connection."""
+        self._unparsed = 0
+        """Bytes read since the parser last brought something to an end: a head, or a piece of a body."""
+        self._answering: RequestResponseCycle | None = None
         self.deadline = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,39 +61,71 @@ class TimedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._limit(self._timeouts.read)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whatever still answers is told; uvicorn tells only the request that was read last."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._let_go()
+
     def data_received(self, data: bytes) -> None:
-        """Headers without an end are cut off."""
-        self._head_bytes += len(data)
+        """Headers without an end, or trailers, are cut off."""
+        if not self._reading and self.timeout_keep_alive_task is not None and not data.strip(b"\r\n"):
+            return  # blank lines may stand before a request, but are none: the idle limit goes on
+        self._unparsed += len(data)
         super().data_received(data)
-        if self._head_bytes > HEAD_LIMIT and not self.transport.is_closing():
-            self.transport.abort()
+        if self._unparsed > HEAD_LIMIT and not self.transport.is_closing():
+            self.cut_off()
 
     def on_message_begin(self) -> None:
         """The read limit of this request begins."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self._reading = True
         self._limit(self._timeouts.read)
 
     def on_headers_complete(self) -> None:
-        """From here on the body counts, which has a limit of its own."""
-        self._head_bytes = -math.inf
+        """The body has a limit of its own. What follows a wish for another protocol cannot be read as HTTP any more."""
+        self._unparsed = 0
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A body is long because it is long; only what is no body counts."""
+        self._unparsed = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The write limit of the answer begins."""
-        self._head_bytes = 0
+        self._unparsed = 0
+        self._reading = False
         self._limit(self._timeouts.write)
         super().on_message_complete()
+        if self.cycle.response_complete:
+            # It was answered before its end, as one that is refused; the wait for the next one begins only now.
+            super().on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """The write limit of the next answer begins, if its request is already here."""
+        if self.pipeline:
+            self._limit(self._timeouts.write)
+        super().on_response_complete()
 
     def sweep(self, now: float) -> None:
         """Cut the connection off if its peer was too slow."""
         if now < self.deadline:
             return
         cycle: RequestResponseCycle | None = self.cycle
-        answered = cycle is not None and cycle.response_complete and not cycle.more_body
+        answered = not self._reading and cycle is not None and cycle.response_complete
         if answered and not self.transport.get_write_buffer_size():
             self.deadline = math.inf
         else:
-            self.transport.abort()
+            self.cut_off()
+
+    def cut_off(self) -> None:
+        """End the connection, whatever is under way."""
+        self._let_go()
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the API's own shape."""
@@ -101,6 +136,19 @@ class TimedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Whoever offers another protocol is answered in HTTP/1.1, and that is no news."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _let_go(self) -> None:
+        """Have what still answers find out that nobody listens."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     def _limit(self, seconds: float) -> None:
         self.deadline = self.loop.time() + seconds if seconds else math.inf
@@ -116,6 +164,7 @@ class _Server(uvicorn.Server):
         self._listener = listener
         self._timeouts = timeouts
         self._tls = tls
+        self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         loop = asyncio.get_running_loop()
@@ -130,10 +179,15 @@ class _Server(uvicorn.Server):
         )
         self.servers = [server]
         self.started = True
+        self.listening.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    @property
+    def connections(self) -> list[TimedProtocol]:
+        return [each for each in self.server_state.connections if isinstance(each, TimedProtocol)]
 
     async def sweep(self) -> None:
         """Look after slow peers, for ever."""
@@ -141,9 +195,8 @@ class _Server(uvicorn.Server):
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = loop.time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, TimedProtocol):
-                    connection.sweep(now)
+            for connection in self.connections:
+                connection.sweep(now)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -170,20 +223,26 @@ async def serving(
     config = uvicorn.Config(
         app, http="httptools", ws="none", lifespan="off", interface="asgi3", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_keep_alive=timeouts.keep_alive,  # type: ignore[arg-type]
-        timeout_graceful_shutdown=_CLOSE_SECONDS,
+        timeout_graceful_shutdown=2 * _CLOSE_SECONDS,
     )  # fmt: skip
     server = _Server(config, listener, timeouts, tls)
-    tasks = [asyncio.create_task(server.serve(), name="http"), asyncio.create_task(server.sweep(), name="sweep")]
+    serve = asyncio.create_task(server.serve(), name="http")
+    helpers = [
+        asyncio.create_task(server.listening.wait(), name="http start"),
+        asyncio.create_task(server.sweep(), name="sweep"),
+    ]
     if tls is not None:
-        tasks.append(asyncio.create_task(tls.follow(), name="tls"))
-    started = time.monotonic()
-    while not server.started and not tasks[0].done() and time.monotonic() - started < _CLOSE_SECONDS:  # noqa: ASYNC110
-        await asyncio.sleep(0.002)  # uvicorn tells of its start in no other way
+        helpers.append(asyncio.create_task(tls.follow(), name="tls"))
     try:
-        yield
+        await asyncio.wait((serve, helpers[0]), return_when=asyncio.FIRST_COMPLETED)
+        if server.listening.is_set():
+            yield
     finally:
         server.should_exit = True
-        await tasks[0]
-        for task in tasks[1:]:
-            task.cancel()
-        await asyncio.gather(*tasks[1:], return_exceptions=True)
+        await asyncio.wait((serve,), timeout=_CLOSE_SECONDS)
+        for connection in server.connections:
+            connection.cut_off()
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(serve, *helpers, return_exceptions=True)
+    await serve

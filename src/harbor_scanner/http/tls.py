@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 from pathlib import Path
+from typing import Any, Self
 
 import msgspec
 import structlog
@@ -27,6 +28,9 @@ class TlsFiles(msgspec.Struct, frozen=True):
     key: Path
     client_cas: Path | None = None
 
+    def __str__(self) -> str:
+        return ", ".join(str(path) for path in (self.certificate, self.key, self.client_cas) if path is not None)
+
     def fingerprint(self) -> tuple[tuple[int, int, int], ...]:
         """Return what changes when a file is replaced, also by the symbolic links of a Kubernetes Secret."""
         found = []
@@ -43,14 +47,14 @@ class ServerTls:
     def __init__(self, files: TlsFiles) -> None:
         """Raises StartError if the files do not make a working pair."""
         self._files = files
-        self.context = _new_context()
         try:
             self._fingerprint = files.fingerprint()
-            _load(self.context, files)
+            self.context = _Following(_load(files))
         except (OSError, ssl.SSLError) as error:
             raise StartError(
-                f"The TLS files {files.certificate} and {files.key} cannot be used: {error}.",
-                "SCANNER_API_TLS_CERTIFICATE needs a PEM certificate, SCANNER_API_TLS_KEY its unencrypted private key.",
+                f"The TLS files {files} cannot be used: {error}.",
+                "SCANNER_API_TLS_CERTIFICATE needs a PEM certificate, SCANNER_API_TLS_KEY its unencrypted private key, "
+                "SCANNER_API_CLIENT_CAS, if set, PEM certificates.",
             ) from error
 
     def reload(self) -> bool:
@@ -62,8 +66,7 @@ class ServerTls:
             fingerprint = self._files.fingerprint()
             if fingerprint == self._fingerprint:
                 return False
-            _load(_new_context(), self._files)
-            _load(self.context, self._files)
+            self.context.newest = _load(self._files)
         except (OSError, ssl.SSLError) as error:
             log.warning("the changed TLS files cannot be used; the old certificate stays", error=str(error))
             return False
@@ -78,16 +81,31 @@ class ServerTls:
             self.reload()
 
 
-def _new_context() -> ssl.SSLContext:
+class _Following(ssl.SSLContext):
+    """What the server is given once: it hands each new connection to the context that is the newest at that time.
+
+    A context that was loaded again in place would go on trusting the client CAs of before.
+    """
+
+    def __new__(cls, _newest: ssl.SSLContext) -> Self:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, newest: ssl.SSLContext) -> None:
+        self.newest = newest
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        return self.newest.wrap_bio(*arguments, **named)
+
+
+def _load(files: TlsFiles) -> ssl.SSLContext:
+    """Raises OSError or ssl.SSLError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
+    # Without this, a key with a pass phrase would make OpenSSL ask for it on the terminal.
     context.load_cert_chain(files.certificate, files.key, password=lambda: "")
     if files.client_cas is not None:
         context.load_verify_locations(files.client_cas)
         context.verify_mode = ssl.CERT_REQUIRED
+    return context

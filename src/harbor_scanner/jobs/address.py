@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -19,7 +19,7 @@ _URL = re.compile(
     r"(?P<path>(?:/[^/?#]*)*)",
     re.ASCII,
 )
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d{1,5}))?", re.ASCII)
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>\d{1,5}))?", re.ASCII)
 _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
 
@@ -46,7 +46,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
             return f"unix://{self.socket}"
         scheme = ("rediss" if self.tls else "redis") + ("+sentinel" if self.master_name else "")
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        path = f"/{self.master_name}" if self.master_name else ""
+        path = f"/{quote(self.master_name, safe='')}" if self.master_name else ""
         return f"{scheme}://{hosts}{path}/{self.database}"
 
 
@@ -56,7 +56,10 @@ def parse_redis_url(url: str) -> RedisAddress:
     Raises ValueError with what is wrong, without the URL itself, which may hold a password.
     """
     if url.startswith("unix://"):
-        return RedisAddress(socket=Path(url.removeprefix("unix://")))
+        socket = url.removeprefix("unix://")
+        if not socket.startswith("/") or "?" in socket:
+            raise ValueError("after unix:// it must have an absolute path and nothing else")
+        return RedisAddress(socket=Path(socket))
     match = _URL.fullmatch(url)
     if not match:
         raise ValueError("it is not such a URL")
@@ -72,7 +75,9 @@ def parse_redis_url(url: str) -> RedisAddress:
     hosts = tuple(
         _host(part, _SENTINEL_PORT if sentinel else _REDIS_PORT) for part in match["hosts"].split(",") if part.strip()
     )
-    if len(hosts) != 1 and not sentinel:
+    if not hosts:
+        raise ValueError("it names no host")
+    if len(hosts) > 1 and not sentinel:
         raise ValueError("it names several hosts, which only redis+sentinel:// may")
     return RedisAddress(
         hosts=hosts,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -10,19 +12,25 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
+    MasterNotFoundError,
     Sentinel,
     SentinelConnectionPool,
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from harbor_scanner.config import RedisSettings
 from harbor_scanner.jobs.address import RedisAddress
 
 
-class _WriteTimeout(AbstractConnection):
-    """A connection whose writes have a time limit of their own; redis-py knows one limit for both directions."""
+class _Limited(AbstractConnection):
+    """A connection whose writes have a time limit of their own, and that can be closed whatever the server does.
+
+    redis-py knows one limit for both directions.
+    """
 
     def __init__(self, *, write_timeout: float, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -35,20 +43,31 @@ class _WriteTimeout(AbstractConnection):
         finally:
             self.socket_timeout = for_reading
 
+    async def disconnect(self, *arguments: Any, **options: Any) -> None:
+        writer = self._writer
+        try:
+            # With TLS, the server has a say in the end of a connection, and may be late with it.
+            with contextlib.suppress(RedisTimeoutError):
+                await super().disconnect(*arguments, **options)
+        finally:
+            # What could not be sent goes as well, lest every try of an outage stays in memory.
+            if writer is not None:
+                writer.transport.abort()
 
-class _TcpConnection(_WriteTimeout, Connection): ...
+
+class _TcpConnection(_Limited, Connection): ...
 
 
-class _TlsConnection(_WriteTimeout, SSLConnection): ...
+class _TlsConnection(_Limited, SSLConnection): ...
 
 
-class _SocketConnection(_WriteTimeout, UnixDomainSocketConnection): ...
+class _SocketConnection(_Limited, UnixDomainSocketConnection): ...
 
 
-class _MasterConnection(_WriteTimeout, SentinelManagedConnection): ...
+class _MasterConnection(_Limited, SentinelManagedConnection): ...
 
 
-class _MasterTlsConnection(_WriteTimeout, SentinelManagedSSLConnection): ...
+class _MasterTlsConnection(_Limited, SentinelManagedSSLConnection): ...
 
 
 class _Pool(BlockingConnectionPool):
@@ -59,6 +78,16 @@ class _Pool(BlockingConnectionPool):
         self._max_idle = max_idle
         self._idle_timeout = idle_timeout
         self._idle_since: dict[AbstractConnection, float] = {}
+
+    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        try:
+            connection: AbstractConnection = await super().get_connection()  # type: ignore[no-untyped-call]
+        except asyncio.CancelledError:
+            # Up to Python 3.12, a caller that is cancelled just when its turn has come lets nobody else have the turn.
+            async with self._condition:
+                self._condition.notify()
+            raise
+        return connection
 
     async def release(self, connection: AbstractConnection) -> None:
         await super().release(connection)
@@ -75,11 +104,40 @@ class _Pool(BlockingConnectionPool):
                 return
             connection = idle.pop(0)
             self._idle_since.pop(connection, None)
-            await connection.disconnect()
+            # Nobody waits until a server that hangs has agreed.
+            await connection.disconnect(nowait=True)
 
 
 class _MasterPool(SentinelConnectionPool, _Pool):
     """The same for the master that Sentinels name."""
+
+
+class _Sentinels(Sentinel):
+    """Sentinels that are asked all at once, so that one out of reach does not keep the others from being heard."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return host and port of the master as the first that knows it has it. Raises MasterNotFoundError."""
+        questions = [asyncio.create_task(self._ask(sentinel, service_name)) for sentinel in self.sentinels]
+        problems = []
+        try:
+            for answer in asyncio.as_completed(questions):
+                try:
+                    return await answer
+                except (RedisError, OSError) as error:
+                    problems.append(str(error))
+        finally:
+            for question in questions:
+                question.cancel()
+            await asyncio.gather(*questions, return_exceptions=True)
+        raise MasterNotFoundError(f"no Sentinel names a master that works ({'; '.join(sorted(set(problems)))})")
+
+    async def _ask(self, sentinel: Any, service_name: str) -> tuple[str, int]:
+        state = (await sentinel.sentinel_masters()).get(service_name)
+        if state is None:
+            raise MasterNotFoundError(f"a Sentinel knows no master {service_name}")
+        if not self.check_master_state(state, service_name):
+            raise MasterNotFoundError(f"a Sentinel says that the master {service_name} is down")
+        return state["ip"], state["port"]
 
 
 class Connections:
@@ -90,7 +148,7 @@ class Connections:
 
     def __init__(self, settings: RedisSettings, address: RedisAddress) -> None:
         self.address = address
-        self._sentinel = _sentinel(settings, address) if address.master_name else None
+        self._sentinels = _sentinels(settings, address) if address.master_name else None
         self._pool = self._new_pool(settings, settings.pool_max_active - self.MARGIN)
         self.client: Redis = Redis.from_pool(self._pool)
         self.subscriber: Redis = Redis.from_pool(self._new_pool(settings, self.MARGIN))
@@ -100,11 +158,12 @@ class Connections:
         await self._pool.close_idle()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, if need be without the agreement of a server that hangs."""
         await self.subscriber.aclose()
         await self.client.aclose()
-        if self._sentinel is not None:
-            await self._sentinel.aclose()
+        if self._sentinels is not None:
+            with contextlib.suppress(RedisError):
+                await self._sentinels.aclose()
 
     def _new_pool(self, settings: RedisSettings, connections: int) -> _Pool:
         address = self.address
@@ -121,10 +180,10 @@ class Connections:
         }
         if address.tls:
             arguments |= _tls(settings)
-        if self._sentinel is not None:
+        if self._sentinels is not None:
             return _MasterPool(  # type: ignore[no-untyped-call] # redis-py's Sentinel has no annotations
                 service_name=address.master_name,
-                sentinel_manager=self._sentinel,
+                sentinel_manager=self._sentinels,
                 connection_class=_MasterTlsConnection if address.tls else _MasterConnection,
                 **arguments,
             )
@@ -135,8 +194,8 @@ class Connections:
         return _Pool(connection_class=connection_class, host=host, port=port, **arguments)
 
 
-def _sentinel(settings: RedisSettings, address: RedisAddress) -> Sentinel:
-    return Sentinel(  # type: ignore[no-untyped-call]
+def _sentinels(settings: RedisSettings, address: RedisAddress) -> _Sentinels:
+    return _Sentinels(  # type: ignore[no-untyped-call]
         address.hosts,
         sentinel_kwargs={
             **_common(settings),

@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
 _PAUSE = 0.2
 _SILENCE = 5.0
-"""Seconds between signs of life on the subscription."""
+"""Seconds without a word after which the server is asked for a sign of life, and then given up."""
 
 
 class Events:
@@ -60,16 +61,26 @@ class Events:
             try:
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(self._channel)
-                    self._wake_everybody()
-                    while True:
-                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_SILENCE)
-                        if message is None:
-                            await subscription.ping()
-                        elif message["type"] == "message":
-                            self._heard(message["data"].decode())
-            except (RedisError, OSError, TimeoutError) as error:
+                    await self._hear(subscription)
+            except (RedisError, OSError) as error:
                 log.debug("the subscription to the store's events broke", error=str(error))
                 await asyncio.sleep(_PAUSE)
+
+    async def _hear(self, subscription: PubSub) -> None:
+        """Pass on what comes, for ever. Raises TimeoutError when the server gives no sign of life."""
+        asked = False
+        while True:
+            message = await subscription.get_message(timeout=_SILENCE)
+            if message is None and asked:
+                raise TimeoutError("the server gives no sign of life")
+            asked = message is None
+            if message is None:
+                await subscription.ping()
+            elif message["type"] == "subscribe":
+                # Before this moment, anything may have happened.
+                self._wake_everybody()
+            elif message["type"] == "message":
+                self._heard(message["data"].decode(errors="replace"))
 
     def _heard(self, message: str) -> None:
         if message == "queued":
@@ -79,7 +90,6 @@ class Events:
             event.set()
 
     def _wake_everybody(self) -> None:
-        """After a gap, anything may have happened."""
         self.queued.set()
         for events in self._waiting.values():
             for event in events:

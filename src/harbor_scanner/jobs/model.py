@@ -6,8 +6,6 @@ from enum import StrEnum
 
 import msgspec
 
-from harbor_scanner.harbor.models import ScanRequest
-
 
 class JobState(StrEnum):
     """Where a scan job is in its life."""
@@ -46,8 +44,8 @@ class Lease(msgspec.Struct, frozen=True):
     queued_at: float
     """Time of acceptance, in seconds since the epoch by the store's clock."""
     started_at: float
-    request: ScanRequest
-    """Without the registry credentials."""
+    body: bytes
+    """The request as it was stored, without the registry credentials."""
     sealed: bytes | None = None
     """The registry credentials, encrypted."""
 

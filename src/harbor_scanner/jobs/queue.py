@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from redis.exceptions import ResponseError
 
+from harbor_scanner.errors import InternalError, StoreUnavailableError
 from harbor_scanner.harbor.models import ScanRequest
 from harbor_scanner.jobs.model import JobState, Lease
 from harbor_scanner.jobs.store import GROUP, Store
@@ -43,31 +45,25 @@ class Queue:
 
     async def accept(self, job_id: str, request: ScanRequest, patience: float) -> None:
         """Keep the request and queue it, durably. Raises StoreUnavailableError; accepting an id twice is harmless."""
-        if not self._vault.unlocked.is_set():
+        deadline = time.monotonic() + patience
+        authorization = request.registry.authorization
+        if authorization and not self._vault.unlocked.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._vault.unlocked.wait()
-        authorization = request.registry.authorization
         sealed = self._vault.seal(authorization, job_id) if authorization else b""
         registry = msgspec.structs.replace(request.registry, authorization=None)
         body = msgspec.json.encode(msgspec.structs.replace(request, registry=registry))
         store = self._store
         keys = [store.job(job_id), store.queue, store.stats]
         arguments = [job_id, body, sealed, store.events]
-        await store.call(lambda redis: self._accept(keys, arguments, client=redis), patience)
+        await store.call(lambda redis: self._accept(keys, arguments, client=redis), deadline - time.monotonic())
 
     async def lease(self, count: int) -> list[Lease]:
         """Take up to `count` jobs that nobody has. Raises StoreUnavailableError."""
 
         async def read(redis: Any) -> list[Any]:
-            try:
-                streams = await redis.xreadgroup(GROUP, self._worker, {self._store.queue: ">"}, count=count)
-            except ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                # The server lost its data, as one without persistence does when it restarts.
-                await redis.xgroup_create(self._store.queue, GROUP, id="0", mkstream=True)
-                return []
+            streams = await redis.xreadgroup(GROUP, self._worker, {self._store.queue: ">"}, count=count)
             return list(streams[0][1]) if streams else []
 
         return await self._begin(await self._store.call(read, PATIENCE))
@@ -109,7 +105,7 @@ class Queue:
         """Have the job run again after a delay. Return False if the lease was lost."""
         store = self._store
         keys = [store.job(lease.job_id), store.queue, store.delayed]
-        arguments = [GROUP, lease.entry, self._worker, lease.job_id, int(delay_seconds * 1000), error]
+        arguments = [GROUP, lease.entry, self._worker, lease.job_id, int(delay_seconds * 1000), _sound(error)]
         return bool(await store.call(lambda redis: self._retry(keys, arguments, client=redis), PATIENCE))
 
     async def give_back(self, lease: Lease) -> bool:
@@ -125,34 +121,53 @@ class Queue:
         keys = [store.delayed, store.queue]
         return int(await store.call(lambda redis: self._promote(keys, [100], client=redis), PATIENCE))
 
+    def open_request(self, lease: Lease) -> ScanRequest:
+        """Return the request with its registry credentials.
+
+        Raises InternalError if it cannot be read, ScannerConfigurationError if the credentials were stored with
+        another key.
+        """
+        try:
+            request = msgspec.json.decode(lease.body, type=ScanRequest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InternalError(
+                f"The stored scan request cannot be read: {error}.",
+                "Another version of harbor-scanner may have accepted it. Scan again.",
+            ) from error
+        if lease.sealed is None:
+            return request
+        authorization = self._vault.open(lease.sealed, lease.job_id)
+        return msgspec.structs.replace(
+            request, registry=msgspec.structs.replace(request.registry, authorization=authorization)
+        )
+
     async def _begin(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Lease]:
-        leases = [await self._begin_one(entry.decode(), fields[b"job"].decode()) for entry, fields in entries]
-        return [lease for lease in leases if lease is not None]
+        leases: list[Lease] = []
+        for entry, fields in entries:
+            try:
+                lease = await self._begin_one(entry.decode(), fields[b"job"].decode())
+            except StoreUnavailableError:
+                if not leases:
+                    raise
+                # What was begun is run. The rest is found again when it has been idle for as long as a lease.
+                break
+            if lease is not None:
+                leases.append(lease)
+        return leases
 
     async def _begin_one(self, entry: str, job_id: str) -> Lease | None:
         store = self._store
         keys = [store.job(job_id), store.queue, store.stats]
-        arguments = [GROUP, entry, self._worker]
+        run = os.urandom(8).hex()
+        arguments = [GROUP, entry, self._worker, run]
         started = await store.call(lambda redis: self._start(keys, arguments, client=redis), PATIENCE)
         if started is None:
             return None
-        attempt, started_at, body, sealed, queued_at = started
-        request = msgspec.json.decode(body, type=ScanRequest)
+        attempt, started_at, queued_at, body, sealed = started
         return Lease(
-            job_id=job_id, entry=entry, attempt=attempt, queued_at=float(queued_at), started_at=float(started_at),
-            request=request, sealed=sealed,
+            job_id=job_id, entry=entry, attempt=int(attempt), queued_at=float(queued_at), started_at=float(started_at),
+            body=body, sealed=sealed,
         )  # fmt: skip
-
-    def open_request(self, lease: Lease) -> ScanRequest:
-        """Return the request with its registry credentials.
-
-        Raises ScannerConfigurationError if they were stored with another key.
-        """
-        if lease.sealed is None:
-            return lease.request
-        authorization = self._vault.open(lease.sealed, lease.job_id)
-        registry = msgspec.structs.replace(lease.request.registry, authorization=authorization)
-        return msgspec.structs.replace(lease.request, registry=registry)
 
     async def _end(
         self, lease: Lease, state: JobState, error: str, report: bytes, keep_seconds: float, scan_seconds: float
@@ -160,8 +175,13 @@ class Queue:
         store = self._store
         keys = [store.job(lease.job_id), store.report(lease.job_id), store.queue, store.stats]
         arguments = [
-            GROUP, lease.entry, self._worker, lease.job_id, state, error, report,
+            GROUP, lease.entry, self._worker, lease.job_id, state, _sound(error), report,
             int(keep_seconds * 1000), f"{scan_seconds:.3f}", store.events,
         ]  # fmt: skip
         # A report of many megabytes takes its time on the wire: a multiple of the usual patience.
         return bool(await store.call(lambda redis: self._finish(keys, arguments, client=redis), PATIENCE * 5))
+
+
+def _sound(text: str) -> bytes:
+    """Return `text` in UTF-8; names of files may bring in what has no place there."""
+    return text.encode(errors="replace")

@@ -9,7 +9,14 @@ from importlib.resources import files
 from typing import Any, TypeVar
 
 import msgspec
-from redis.exceptions import BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -24,7 +31,12 @@ GROUP = "workers"
 WORKER_SECONDS = 15.0
 """A worker that has not shown itself for so long is not counted any more."""
 
-_OUTAGE = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+_OUTAGE = (
+    RedisConnectionError, RedisTimeoutError, OSError,
+    BusyLoadingError, ReadOnlyError, MasterDownError, OutOfMemoryError,
+)  # fmt: skip
+_REFUSALS = ("NOREPLICAS", "MISCONF", "BUSY ")
+"""Words with which a server refuses what it will do again when it has its replicas, room on its disk, or time."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
@@ -78,8 +90,10 @@ class Store:
             async with asyncio.timeout(patience):
                 while True:
                     try:
-                        result = await operation(self._redis)
-                    except _OUTAGE as error:
+                        result = await self._attempt(operation)
+                    except (RedisError, OSError) as error:
+                        if not _will_pass(error):
+                            raise
                         failure = error
                         self.reachable_since = None
                         await asyncio.sleep(pause)
@@ -105,15 +119,24 @@ class Store:
 
     async def prepare(self, patience: float) -> None:
         """Create the queue if it is not there. Raises StoreUnavailableError."""
+        await self.call(self._create_queue, patience)
 
-        async def create(redis: Any) -> None:
-            try:
-                await redis.xgroup_create(self.queue, GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+    async def _attempt(self, operation: Callable[[Any], Awaitable[T]]) -> T:
+        try:
+            return await operation(self._redis)
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+        # The server lost its data, as one without persistence does when it restarts.
+        await self._create_queue(self._redis)
+        return await operation(self._redis)
 
-        await self.call(create, patience)
+    async def _create_queue(self, redis: Any) -> None:
+        try:
+            await redis.xgroup_create(self.queue, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
 
     async def find(self, job_id: str, patience: float) -> JobStatus | None:
         """Return the state of a job, with its report if it is there; None if the job is unknown."""
@@ -181,6 +204,10 @@ class Store:
     async def close_idle(self) -> None:
         """Close connections that nobody used for a while."""
         await self._connections.close_idle()
+
+
+def _will_pass(error: Exception) -> bool:
+    return isinstance(error, _OUTAGE) or any(words in str(error) for words in _REFUSALS)
 
 
 def _alive(notices: Iterable[bytes]) -> list[WorkerNotice]:

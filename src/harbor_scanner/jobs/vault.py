@@ -50,12 +50,15 @@ class Vault:
         return nonce + self._cipher.encrypt(nonce, text.encode(), job_id.encode())
 
     def open(self, sealed: bytes, job_id: str) -> str:
-        """Return the text. Raises ScannerConfigurationError if it was sealed with another secret."""
+        """Return the text. Raises ScannerConfigurationError if it was sealed with another secret.
+
+        Raises StoreUnavailableError while the vault is locked.
+        """
         if self._cipher is None:
             raise StoreUnavailableError("The key of the store is not known yet.")
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], job_id.encode()).decode()
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise ScannerConfigurationError(
                 "The registry credentials of this scan job cannot be read: they were stored with another key.",
                 "Give all processes the same SCANNER_STORE_KEY, then scan again.",

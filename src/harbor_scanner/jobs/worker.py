@@ -36,6 +36,7 @@ HARBOR_PATIENCE = 30 * 60.0
 
 _FIRST_RETRY, _RETRY_FACTOR = 5.0, 4.0
 _TICK = 1.0
+_LEASE_LOST = "lease lost"
 
 
 class WorkerOptions(msgspec.Struct, frozen=True):
@@ -83,6 +84,12 @@ class Worker:
         self._processes = processes
         self._metrics = metrics
         self._running: dict[asyncio.Task[None], Lease] = {}
+        self._scanning: dict[str, asyncio.Task[None]] = {}
+        """The tasks whose scan still goes on, by the entry of their lease."""
+        self._taking = asyncio.Lock()
+        self._takes_jobs = True
+        self._inherits = options.sole
+        """Whether the jobs of a dead worker are still to be taken over."""
         self.name = options.name
         self.waiting_for_disk = False
 
@@ -90,28 +97,47 @@ class Worker:
         """Work until `stopping` is set, then let running scans finish for the grace, and give back the rest."""
         keeper = asyncio.create_task(self._keep_leases(), name="leases")
         try:
-            if self._options.sole:
-                await self._ride_out(lambda: self._take(lambda count: self._queue.reclaim(count, idle_seconds=0)))
             while not stopping.is_set():
                 self._events.queued.clear()
                 if not self._disk_is_short():
                     with contextlib.suppress(StoreUnavailableError):
-                        await self._take(self._queue.lease)
+                        await self._take_waiting()
                 await self._wait(stopping)
-            await self._drain()
+            await self._stop_taking()
+            await self._wait_for_running()
         finally:
+            await self._stop_taking()
+            await self._end_running()
             keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
 
+    async def _take_waiting(self) -> None:
+        if self._inherits:
+            await self._take(lambda count: self._queue.reclaim(count, idle_seconds=0))
+            self._inherits = False
+        await self._take(self._queue.lease)
+
     async def _take(self, source: Callable[[int], Awaitable[list[Lease]]]) -> None:
-        free = self._options.slots - len(self._running)
-        if free <= 0:
-            return
-        for lease in await source(free):
-            task = asyncio.create_task(self._work(lease), name=f"scan {lease.job_id}")
-            self._running[task] = lease
-            task.add_done_callback(self._running.pop)
+        """Start as many jobs of `source` as there are free slots; one caller at a time counts them."""
+        async with self._taking:
+            free = self._options.slots - len(self._running)
+            if free <= 0 or not self._takes_jobs:
+                return
+            for lease in await source(free):
+                task = asyncio.create_task(self._work(lease), name=f"scan {lease.job_id}")
+                self._running[task] = lease
+                self._scanning[lease.entry] = task
+                task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        lease = self._running.pop(task)
+        self._scanning.pop(lease.entry, None)
+        if not task.cancelled() and (defect := task.exception()):
+            log.error(
+                "a defect of this service kept a scan from being ended; it is run again when its lease is over",
+                job=lease.job_id, exc_info=defect,
+            )  # fmt: skip
 
     async def _wait(self, stopping: asyncio.Event) -> None:
         """Until a job was queued, a slot became free, the service stops, or a second has passed."""
@@ -122,12 +148,19 @@ class Worker:
         for waiter in waiters:
             waiter.cancel()
 
-    async def _drain(self) -> None:
-        if not self._running:
-            return
-        log.info("waiting for running scans", scans=len(self._running), seconds=self._options.shutdown_grace)
-        await asyncio.wait(self._running, timeout=self._options.shutdown_grace)
-        remaining = dict(self._running)
+    async def _stop_taking(self) -> None:
+        self._takes_jobs = False
+        # Whoever is about to take jobs has started them when the lock is free.
+        async with self._taking:
+            pass
+
+    async def _wait_for_running(self) -> None:
+        if self._running:
+            log.info("waiting for running scans", scans=len(self._running), seconds=self._options.shutdown_grace)
+            await asyncio.wait(self._running, timeout=self._options.shutdown_grace)
+
+    async def _end_running(self) -> None:
+        remaining = list(self._running)
         for task in remaining:
             task.cancel()
         if remaining:
@@ -136,44 +169,58 @@ class Worker:
     async def _keep_leases(self) -> None:
         """Send heartbeats, and take over what dead workers left."""
         while True:
-            with contextlib.suppress(StoreUnavailableError):
-                leases = list(self._running.values())
-                lost = await self._queue.prolong(leases) if leases else set()
-                for task, lease in list(self._running.items()):
-                    if lease.entry in lost and not task.done():
-                        log.warning("another worker has this job now; its scan is ended here", job=lease.job_id)
-                        task.cancel("lease lost")
-                await self._store.announce(
-                    self._options.name, self._options.slots, self._scanner_info().version, patience=2.0
-                )
-                if await self._queue.promote():
-                    self._events.queued.set()
-                # After an outage, let every living worker prolong its leases first.
-                since = self._store.reachable_since
-                if since is not None and time.monotonic() - since > LEASE_SECONDS / 2 and not self.waiting_for_disk:
-                    await self._take(self._queue.reclaim)
-                await self._store.close_idle()
+            try:
+                await self._prolong_leases()
+                await self._take_abandoned()
+            except StoreUnavailableError as error:
+                log.debug("a heartbeat failed", error=str(error))
+            except Exception:
+                log.exception("a heartbeat failed for a defect of this service")
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _prolong_leases(self) -> None:
+        leases = list(self._running.values())
+        lost = await self._queue.prolong(leases) if leases else set()
+        for entry in lost & self._scanning.keys():
+            task = self._scanning[entry]
+            log.warning("another worker has this job now; its scan is ended here", job=self._running[task].job_id)
+            task.cancel(_LEASE_LOST)
+
+    async def _take_abandoned(self) -> None:
+        await self._store.announce(self._options.name, self._options.slots, self._scanner_info().version, patience=2.0)
+        if await self._queue.promote():
+            self._events.queued.set()
+        # After an outage, let every living worker prolong its leases first.
+        since = self._store.reachable_since
+        settled = since is not None and time.monotonic() - since > LEASE_SECONDS / 2
+        if settled and not self._inherits and not self.waiting_for_disk:
+            await self._take(self._queue.reclaim)
+        await self._store.close_idle()
 
     async def _work(self, lease: Lease) -> None:
         """Bring one leased job to its end, another try, or back to the queue."""
         started = time.monotonic()
-        artifact = lease.request.artifact
-        with structlog.contextvars.bound_contextvars(
-            job=lease.job_id, repository=artifact.repository, digest=artifact.digest, attempt=lease.attempt
-        ):
+        with structlog.contextvars.bound_contextvars(job=lease.job_id, attempt=lease.attempt):
             if lease.attempt == 1:
                 self._metrics.started(lease.started_at - lease.queued_at)
             try:
-                report = await self._scan(lease)
+                try:
+                    report = await self._abandonable(lease)
+                except ScanError as error:
+                    await self._fail_or_retry(lease, error, time.monotonic() - started)
+                else:
+                    await self._finish(lease, report, time.monotonic() - started)
             except asyncio.CancelledError as cancelled:
-                if cancelled.args != ("lease lost",):
+                if cancelled.args != (_LEASE_LOST,):
                     await asyncio.shield(self._return(lease))
                 raise
-            except ScanError as error:
-                await self._fail_or_retry(lease, error, time.monotonic() - started)
-            else:
-                await self._finish(lease, report, time.monotonic() - started)
+
+    async def _abandonable(self, lease: Lease) -> RenderedReport:
+        try:
+            return await self._scan(lease)
+        finally:
+            # From here on the job is being ended, which has its own way to learn that the lease was lost.
+            self._scanning.pop(lease.entry, None)
 
     async def _scan(self, lease: Lease) -> RenderedReport:
         """Raises ScanError."""
@@ -183,6 +230,9 @@ class Worker:
                 "Look for a lack of memory on the workers' machines; SCANNER_MAX_ATTEMPTS sets the number of runs.",
             )
         request = self._queue.open_request(lease)
+        artifact = request.artifact
+        # For the rest of this task, which has a context of its own.
+        structlog.contextvars.bind_contextvars(repository=artifact.repository, digest=artifact.digest)
         log.info("scan started")
         with redacting(_secrets_of(request)):
             try:
@@ -191,7 +241,7 @@ class Worker:
                     result = await self._scanner.scan(request, workspace)
                     return await asyncio.to_thread(
                         render,
-                        request.artifact,
+                        artifact,
                         self._scanner_info(),
                         result.findings,
                         result.notices,
@@ -220,7 +270,8 @@ class Worker:
 
     async def _fail_or_retry(self, lease: Lease, error: ScanError, seconds: float) -> None:
         delay = _FIRST_RETRY * _RETRY_FACTOR ** (lease.attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311 - spread
-        in_time = time.time() + delay + seconds < lease.queued_at + HARBOR_PATIENCE
+        waited = lease.started_at - lease.queued_at + seconds
+        in_time = waited + delay + seconds < HARBOR_PATIENCE
         retried = error.retriable and lease.attempt < self._options.max_attempts and in_time
         self._metrics.failed(seconds, error.code, retried=retried)
         if retried:
@@ -228,7 +279,7 @@ class Worker:
             await self._ride_out(lambda: self._queue.retry(lease, delay, str(error)))
             return
         message = str(error)
-        if lease.attempt > 1 and error.retriable:
+        if 1 < lease.attempt <= self._options.max_attempts and error.retriable:
             message += f"\n(attempt {lease.attempt} of {self._options.max_attempts})"
         log.error("scan failed", failure=error.code, error=message, seconds=round(seconds, 3))
         await self._ride_out(lambda: self._queue.fail(lease, message, self._options.keep_seconds))
