@@ -124,7 +124,7 @@ def duration(least: float = 0, most: float | None = None) -> Kind:
             raise ValueError
         return seconds
 
-    return Kind(parse, f"a duration {bounds}, such as 500ms, 15s, 1m30s or 1h")
+    return Kind(parse, f"a duration {bounds}, written as in Go (1h2m3s, 500ms)")
 
 
 def choice(words: type[StrEnum]) -> Kind:

@@ -40,7 +40,7 @@ FINDINGS = [
     Finding(id="CVE-2005-2542", package="tar", version="1.34", severity=Severity.UNKNOWN),
 ]  # fmt: skip
 BOUNDED = settings(
-    max_examples=50, deadline=None, derandomize=True, database=None,
+    max_examples=30, deadline=None, derandomize=True, database=None,
     phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 
@@ -87,15 +87,15 @@ schema = schemathesis.openapi.from_dict(json.loads(files("harbor_scanner.http").
 
 @schema.hook
 def filter_body(_context: schemathesis.HookContext, body: Any) -> bool:
-    """Leave out what looks like a URL and is none, such as a port of 99999: a pattern cannot tell."""
+    """Leave out what begins like a URL and is none, such as `https://:port`: a pattern cannot tell."""
     try:
-        url = urlsplit(body["registry"]["url"])
+        text = body["registry"]["url"]
+        if not text.startswith(("http://", "https://")):
+            return True
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0 and text.isprintable()
     except (TypeError, KeyError, AttributeError):
-        return True
-    except ValueError:
-        return False
-    try:
-        return url.port is None or url.port > 0
+        return True  # it is another kind of body, which must be refused
     except ValueError:
         return False
 
@@ -130,7 +130,7 @@ def test_accepted_jobs_are_found_under_the_id_of_the_answer(url: str) -> None:
             elif case.path_parameters.get("scan_request_id") in accepted:
                 polled.append(response.status_code)
 
-    Machine.run(settings=settings(BOUNDED, max_examples=10, stateful_step_count=5))
+    Machine.run(settings=settings(BOUNDED, max_examples=6, stateful_step_count=5))
     assert polled
     assert set(polled) <= {200, 302, 500}
 

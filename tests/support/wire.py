@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -191,13 +190,15 @@ async def server(
 
 
 @contextlib.contextmanager
-def in_background(open_app: Callable[[], AbstractAsyncContextManager[ASGIApp]]) -> Iterator[int]:
+def in_background(
+    open_app: Callable[[], AbstractAsyncContextManager[ASGIApp]], tls: ServerTls | None = None
+) -> Iterator[int]:
     """Serve an application from another thread until the block ends; yield the port."""
     ports: Future[int] = Future()
     end: Future[None] = Future()
 
     async def work() -> None:
-        async with open_app() as app, server(app) as here:
+        async with open_app() as app, server(app, tls=tls) as here:
             ports.set_result(here.port)
             await asyncio.wrap_future(end)
 
@@ -240,12 +241,3 @@ class Clock:
         self._ahead += seconds
         for _ in range(3):
             await asyncio.sleep(0.05)
-
-
-def client_context(authority: Any, **changes: Any) -> ssl.SSLContext:
-    """Return a context that trusts `authority`, with these attributes."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    for name, value in changes.items():
-        setattr(context, name, value)
-    return context

@@ -30,10 +30,13 @@ NEVER = 600.0
 """Seconds: a limit that no test reaches."""
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+EITHER_LOOP = pytest.mark.parametrize("run", ["asyncio", "uvloop"], indirect=True)
+
+
+@pytest.fixture
 def run(request: pytest.FixtureRequest) -> Run:
-    """Run a coroutine on either event loop; the service uses uvloop."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else None
+    """Run a coroutine on the loop that the service uses, or on the one that the test asks for."""
+    factory = None if getattr(request, "param", "uvloop") == "asyncio" else uvloop.new_event_loop
 
     def on_loop(coroutine: Coroutine[Any, Any, Outcome]) -> Outcome:
         with asyncio.Runner(loop_factory=factory) as runner:
@@ -104,6 +107,7 @@ def limited(run: Run, directory: Path, script: str) -> Outcome:
     raise AssertionError("the script was never ready")
 
 
+@EITHER_LOOP
 def test_a_program_that_takes_too_long_is_asked_to_end(run: Run, tmp_path: Path) -> None:
     outcome = limited(run, tmp_path, "trap 'echo cleaned up; exit 3' TERM; touch ready; sleep 600 & wait")
     assert (outcome.exit_code, outcome.stdout) == (3, "cleaned up\n")
@@ -132,6 +136,7 @@ def test_what_a_program_leaves_running_in_its_group_is_ended_with_it(run: Run, t
     wait_until(lambda: not alive(left), "the end of what was left")
 
 
+@EITHER_LOOP
 def test_a_grandchild_that_holds_the_output_does_not_hold_up_the_outcome(run: Run, tmp_path: Path) -> None:
     outcome = run(
         shell(tmp_path, "setsid sh -c 'echo $$ >away; exec sleep 600' & while ! test -s away; do :; done; echo hi")
@@ -139,6 +144,7 @@ def test_a_grandchild_that_holds_the_output_does_not_hold_up_the_outcome(run: Ru
     assert (outcome.exit_code, outcome.stdout) == (0, "hi\n")
 
 
+@EITHER_LOOP
 def test_a_run_that_is_cancelled_ends_its_program(run: Run, tmp_path: Path) -> None:
     async def cancelled() -> Outcome:
         task = asyncio.create_task(shell(tmp_path, "echo $$ >pid; sleep 600; exit 7"))
@@ -152,6 +158,7 @@ def test_a_run_that_is_cancelled_ends_its_program(run: Run, tmp_path: Path) -> N
     assert not alive(pid_in(tmp_path / "pid"))
 
 
+@EITHER_LOOP
 def test_no_program_outlives_the_end_of_its_processes(run: Run, tmp_path: Path) -> None:
     async def closed_early() -> Outcome:
         async with Processes(tmp_path).open() as processes:
@@ -213,6 +220,7 @@ def test_arguments_reach_the_program_as_they_are_for_no_shell_reads_them(run: Ru
     assert outcome.stdout.split("\n") == [*wild, ""]
 
 
+@EITHER_LOOP
 def test_nothing_is_left_open(run: Run, tmp_path: Path) -> None:
     run(shell(tmp_path, "echo once"))
     before = descriptors()
@@ -230,6 +238,7 @@ def test_the_two_outputs_are_kept_apart(run: Run, tmp_path: Path) -> None:
     assert (outcome.stdout, outcome.stderr) == ("one\nthree\n", "two\n")
 
 
+@EITHER_LOOP
 def test_of_megabytes_of_output_only_the_end_is_kept_in_memory(run: Run, tmp_path: Path) -> None:
     megabytes = "head -c 30000000 /dev/zero | tr '\\0' '{}'; printf '\\nthe {} end\\n'"
     script = f"{{ {megabytes.format('e', 'error')}; }} >&2 & {megabytes.format('o', 'output')}; wait"
@@ -286,6 +295,7 @@ def test_the_rest_of_a_secret_that_shortening_cut_through_is_taken_out_too(
 # ---- what cannot be started
 
 
+@EITHER_LOOP
 def test_a_missing_program_is_a_matter_of_configuration_with_advice(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ScannerConfigurationError) as caught:
         run(execute(tmp_path, ["scannercli-not-here", "version"]))
@@ -430,6 +440,7 @@ def test_no_scanner_survives_a_service_that_is_killed(tmp_path: Path, loop: str,
         wait_until(lambda child=child: not alive(int(child)), "the end of the warden")  # type: ignore[misc]
 
 
+@EITHER_LOOP
 def test_a_warden_that_died_is_replaced_once_and_nothing_running_is_harmed(run: Run, tmp_path: Path) -> None:
     async def lose_warden() -> Outcome:
         async with Processes(tmp_path).open() as processes:

@@ -38,19 +38,21 @@ def create_app(
     health: Health, metrics: Metrics, service: ScanService | None = None, authenticator: Authenticator | None = None
 ) -> ASGIApp:
     """Return the application: probes and metrics, and the API itself if there is a `service` to answer it."""
-    routes: list[BaseRoute] = [
-        Route("/probe/healthy", _Probe(lambda: (200, b'{"status":"healthy"}')), methods=["GET"]),
-        Route("/probe/ready", _Probe(health.report), methods=["GET"]),
-        Route("/metrics", _MetricsPage(metrics), methods=["GET"]),
-    ]
+    routes: list[BaseRoute] = []
     if service is not None:
         guard = authenticator or Authenticator()
+        # The first match serves, so what Harbor asks for most often comes first.
         routes += [
             Route("/api/v1/metadata", _Guarded(guard, _MetadataRoute(service)), methods=["GET"]),
             Route("/api/v1/scan", _Guarded(guard, _ScanRoute(service)), methods=["POST"]),
             Route("/api/v1/scan/{job_id}/report", _Guarded(guard, _ReportRoute(service, metrics)), methods=["GET"]),
             Route("/openapi.json", _Document("openapi.json"), methods=["GET"]),
         ]
+    routes += [
+        Route("/probe/healthy", _Probe(lambda: (200, b'{"status":"healthy"}')), methods=["GET"]),
+        Route("/probe/ready", _Probe(health.report), methods=["GET"]),
+        Route("/metrics", _MetricsPage(metrics), methods=["GET"]),
+    ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception})
     app.router.redirect_slashes = False  # Harbor follows no redirect, and the API has none of this kind
     return app
