@@ -359,6 +359,7 @@ class Config(msgspec.Struct, frozen=True):
         settings = ((entry.setting, entry.text) for entry in self.effective)
         found = [text for setting, text in settings if setting.secret and setting.redacted and setting.mask is None]
         found += [self.api.auth_basic.partition(":")[2], *self.api.auth_tokens, address.password if address else ""]
+        found.append(self.aqua.host.rpartition("@")[0].rpartition("://")[2].partition(":")[2])
         return [secret for secret in found if secret]
 
 

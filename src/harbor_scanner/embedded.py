@@ -31,7 +31,7 @@ _SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux."""
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
-_LONGEST_PAUSE = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 class EmbeddedStore:
@@ -70,24 +70,31 @@ class EmbeddedStore:
                     await keeper
 
     async def _keep_running(self, ready: asyncio.Event) -> None:
-        pause = 0.1
+        pause = _FIRST_PAUSE
         while True:
-            process = await self._start()
-            async with self._adopt(process.pid):
-                try:
-                    if await self._answers(process):
-                        pause = 0.1
-                        ready.set()
-                        await process.wait()
-                    elif not ready.is_set():
-                        raise self._does_not_start()
-                finally:
-                    await asyncio.shield(_stop(process))
-            log.error(
-                "the embedded store ended; it is started again", exit_code=process.returncode, log=self._last_words()
-            )
+            try:
+                answered, problem = await self._run(ready)
+            except OSError as error:
+                answered, problem = False, error.strerror or str(error)
+            if not ready.is_set():
+                raise self._does_not_start(problem)
+            if answered:
+                pause = _FIRST_PAUSE
+            log.error("the embedded store ended; it is started again", problem=problem, pause_seconds=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _run(self, ready: asyncio.Event) -> tuple[bool, str]:
+        """Run the server to its end. Return whether it ever answered, and how it ended. Raises OSError."""
+        process = await self._start()
+        async with self._adopt(process.pid):
+            try:
+                if answered := await self._answers(process):
+                    ready.set()
+                    await process.wait()
+            finally:
+                await asyncio.shield(_stop(process))
+        return answered, f"exit code {process.returncode}: {self._last_words()}"
 
     async def _start(self) -> asyncio.subprocess.Process:
         (self._directory / _SOCKET).unlink(missing_ok=True)
@@ -104,22 +111,33 @@ class EmbeddedStore:
         )  # fmt: skip
 
     async def _answers(self, process: asyncio.subprocess.Process) -> bool:
-        """Wait until the server answers; False if it ended before or took too long."""
+        """Wait until the server answers; False if it ended before or gave no sign of life for too long."""
         deadline = time.monotonic() + _START_SECONDS
-        while process.returncode is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_unix_connection(str(self._directory / _SOCKET))
-                writer.write(b"PING\r\n")
-                reply = await reader.readline()
-                writer.close()
-                if reply.startswith(b"+PONG"):
-                    return True
+        while process.returncode is None and (remaining := deadline - time.monotonic()) > 0:
+            reply = await self._ping(remaining)
+            if reply.startswith(b"+PONG"):
+                return True
+            if reply.startswith(b"-LOADING"):
+                # It still reads its file, which takes the longer the more it has kept.
+                deadline = time.monotonic() + _START_SECONDS
             await asyncio.sleep(0.005)
         return False
 
-    def _does_not_start(self) -> StartError:
+    async def _ping(self, seconds: float) -> bytes:
+        """Return what the server answers, or nothing."""
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(seconds):
+                reader, writer = await asyncio.open_unix_connection(str(self._directory / _SOCKET))
+                try:
+                    writer.write(b"PING\r\n")
+                    return await reader.readline()
+                finally:
+                    writer.close()
+        return b""
+
+    def _does_not_start(self, problem: str) -> StartError:
         return StartError(
-            f"The embedded store ({self._program}) does not start in {self._directory}: {self._last_words()}",
+            f"The embedded store ({self._program}) does not start in {self._directory}: {problem}",
             "Look at server.log there: a full disk or a damaged append-only file are the usual causes. "
             "Or let SCANNER_REDIS_URL name a Redis server.",
         )
@@ -136,17 +154,29 @@ def stored_secret(data_dir: Path) -> str:
     path = data_dir / "store.key"
     try:
         if not path.exists():
-            # Written whole under another name first: a key cut short by a crash would lock its jobs for ever.
-            draft = path.with_name(f"{path.name}.{os.getpid()}")
-            draft.touch(mode=0o600)
-            draft.write_text(new_secret(), encoding="ascii")
-            draft.rename(path)
+            _keep_secret(path, new_secret())
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise StartError(
             f"The key of the embedded store cannot be kept in {path}: {error.strerror}.",
             "Let SCANNER_DATA_DIR name a directory that this user may write to, or set SCANNER_STORE_KEY.",
         ) from error
+
+
+def _keep_secret(path: Path, secret: str) -> None:
+    """Write the file whole or not at all, for good: with another key, the jobs that were accepted are lost."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with open(draft, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextlib.contextmanager
@@ -161,24 +191,30 @@ def _locked(directory: Path) -> Iterator[None]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (directory / "lock").open("a+")
     except OSError as error:
-        raise StartError(
-            f"The embedded store cannot use {directory}: {error.strerror}.",
-            "Let SCANNER_DATA_DIR name a directory that this user may write to.",
-        ) from error
+        raise _cannot_use(directory, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             raise StartError(
                 f"Another harbor-scanner (process {owner}) uses the data directory {directory.parent}.",
                 "Stop it, or give this one a SCANNER_DATA_DIR of its own; to share one queue, set SCANNER_REDIS_URL.",
             ) from error
+        except OSError as error:
+            raise _cannot_use(directory, error) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def _cannot_use(directory: Path, error: OSError) -> StartError:
+    return StartError(
+        f"The embedded store cannot use {directory}: {error.strerror}.",
+        "Let SCANNER_DATA_DIR name a directory on a local disk that this user may write to.",
+    )
 
 
 async def _end_left_behind(directory: Path) -> None:
@@ -186,6 +222,8 @@ async def _end_left_behind(directory: Path) -> None:
     for pid in _processes_in(directory):
         log.warning("ending the embedded store that an earlier run left behind", pid=pid)
         for number in (signal.SIGTERM, signal.SIGKILL):
+            if pid not in _processes_in(directory):
+                break
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             deadline = time.monotonic() + _STOP_SECONDS

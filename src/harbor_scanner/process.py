@@ -36,6 +36,9 @@ _RAGGED = 4 * 1024
 
 _SHORTAGES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
+_LINE = 500
+"""Characters shown of a line."""
+
 _DRAIN = 0.2
 """Seconds to wait for the rest of the output when a process that left the group still holds the pipe."""
 
@@ -55,7 +58,8 @@ class Outcome(msgspec.Struct, frozen=True):
     def last_lines(self, count: int = 12) -> str:
         """Return the last lines that the program printed: its log on stderr, or else stdout."""
         text = self.stderr if self.stderr.strip() else self.stdout
-        return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-count:])
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+        return "\n".join(line if len(line) <= _LINE else f"{line[:_LINE]}…" for line in lines)
 
     def require_own_end(self) -> None:
         """Raise TimeLimitError or MemoryLimitError if the program did not end by itself."""

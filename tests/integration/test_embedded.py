@@ -20,7 +20,7 @@ from harbor_scanner import embedded
 from harbor_scanner.embedded import EmbeddedStore, stored_secret
 from harbor_scanner.errors import StartError, StoreUnavailableError
 from harbor_scanner.jobs.address import RedisAddress
-from support.jobs import KEEP, PATIENCE, Station, scan_request, station, until
+from support.jobs import KEEP, PATIENCE, Station, scan_request, station
 
 LONG = 60.0
 NAMESPACE = "harbor.scanner:store"
@@ -76,9 +76,8 @@ def test_every_change_is_synced_to_the_disk_before_it_is_answered(short_dir: Pat
     async def scenario() -> None:
         async with opened(short_dir) as running:
             redis: Any = running.here.connections.client
-            assert await redis.config_get("append*") | {} == {
-                **await redis.config_get("append*"), "appendonly": "yes", "appendfsync": "always",
-            }  # fmt: skip
+            settings = await redis.config_get("append*")
+            assert (settings["appendonly"], settings["appendfsync"]) == ("yes", "always")
 
     asyncio.run(scenario())
 
@@ -226,15 +225,15 @@ def test_a_damaged_file_stops_the_start_with_the_servers_own_words(short_dir: Pa
     async def scenario() -> None:
         async with opened(short_dir) as running:
             await running.here.queue.accept("job-1", scan_request(), LONG)
-        (base,) = (short_dir / "store" / "appendonlydir").glob("*.base.*")
-        base.write_bytes(b"REDIS0011" + b"\x00" * 100)
+        (changes,) = (short_dir / "store" / "appendonlydir").glob("*.incr.*")
+        changes.write_bytes(b"what no server wrote\r\n" + changes.read_bytes())
         async with opened(short_dir):
             pytest.fail("it started")
 
     with pytest.raises(StartError, match="damaged append-only file") as caught:
         asyncio.run(scenario())
     assert str(short_dir) in str(caught.value)
-    assert "AOF" in str(caught.value) or "RDB" in str(caught.value)
+    assert "Bad file format" in str(caught.value)
 
 
 def test_an_append_only_file_cut_short_by_a_crash_is_no_obstacle(short_dir: Path) -> None:
@@ -280,10 +279,10 @@ def test_a_server_that_does_not_start_is_told(short_dir: Path, monkeypatch: pyte
 def test_a_server_that_still_loads_its_data_is_given_the_time(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fill() -> None:
         async with opened(short_dir / "data") as running:
-            async with running.here.connections.client.pipeline(transaction=False) as pipeline:
-                for number in range(10_000):
-                    pipeline.set(str(number), "x")
-                await pipeline.execute()
+            pipeline = running.here.connections.client.pipeline(transaction=False)
+            for number in range(10_000):
+                pipeline.set(str(number), "x")
+            await pipeline.execute()
 
     async def read() -> float:
         began = time.monotonic()
@@ -359,10 +358,10 @@ def test_a_full_disk_loses_nothing_and_all_goes_on_when_there_is_room(small_disk
                 while _free(small_disk) > 40_000:
                     file.write(b"x" * 4096)
                     file.flush()
-            with pytest.raises(StoreUnavailableError):
-                for _ in range(1000):
+            with contextlib.suppress(StoreUnavailableError):
+                while len(accepted) < 1000:
                     await accept(0.5)
-            assert len(accepted) > 1
+            assert 1 < len(accepted) < 1000
 
             # What is there can still be asked for, if not at every moment.
             status = await running.here.store.find("job-0", LONG)

@@ -148,3 +148,7 @@ def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
 
 def test_a_socket_is_written_as_its_url() -> None:
     assert str(parse_redis_url("unix:///run/redis.sock")) == "unix:///run/redis.sock"
+
+
+def test_the_idle_timeout_in_harbors_own_urls_does_not_disturb() -> None:
+    assert parse_redis_url("redis://harbor-redis:6379/5?idle_timeout_seconds=30").database == 5

@@ -531,3 +531,10 @@ def test_a_sweep_ends_what_carries_the_mark_of_a_directory_or_of_one_below_and_n
         assert alive(groups[longer].pid)
         assert alive(groups[none].pid)
     assert process.sweep(tmp_path / "scan") == 0
+
+
+def test_the_last_lines_are_few_and_not_endless() -> None:
+    outcome = Outcome("x", 1, False, 1.0, 0.1, "", "\n".join(["early", *("y" * 60_000 for _ in range(20))]))
+    shown = outcome.last_lines(12)
+    assert "early" not in shown
+    assert len(shown) < 12 * 600

@@ -105,7 +105,7 @@ def test_all_problems_are_listed_at_once_with_name_value_and_what_is_allowed() -
         loader.finish()
     assert caught.value.problems == [
         "SCANNER_COUNT: 'ten' is not allowed; it must be a whole number from 1 to 9",
-        "SCANNER_WAIT: '10' is not allowed; it must be a duration of at least 1s, such as 500ms, 15s, 1m30s or 1h",
+        "SCANNER_WAIT: '10' is not allowed; it must be a duration of at least 1s, written as in Go (1h2m3s, 500ms)",
         "SCANNER_NAME: something else",
     ]
     assert str(caught.value) == "\n".join(caught.value.problems)

@@ -16,7 +16,8 @@ _URL = re.compile(
     r"(?P<scheme>redis|rediss|redis\+sentinel|rediss\+sentinel)://"
     r"(?:(?P<username>[^:@/]*)(?::(?P<password>[^@]*))?@)?"
     r"(?P<hosts>[^/@?#]+)"
-    r"(?P<path>(?:/[^/?#]*)*)",
+    r"(?P<path>(?:/[^/?#]*)*)"
+    r"(?:\?idle_timeout_seconds=\d+)?",  # in Harbor's own URLs; here SCANNER_REDIS_POOL_IDLE_TIMEOUT says it
     re.ASCII,
 )
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>\d{1,5}))?", re.ASCII)
