@@ -88,6 +88,7 @@ class _Service:
         queue = Queue(self._store, self._vault, name)
         events = await stack.enter_async_context(Events(self.connections.subscriber, self._store.events).open())
         self.service = ScanService(self._store, queue, events, self.metadata, self.metrics, hold=config.api.poll_hold)
+        self._warn_of_directories()
         self.worker = self._worker(name, queue, events, scratch, processes) if config.role.scans else None
         self._read_version = (
             _version_reader(self.scanner, scratch, processes) if config.role.scans else self._told_version
@@ -143,6 +144,14 @@ class _Service:
         if self._config.store.key:
             return self._config.store.key
         return stored_secret(self._config.worker.data_dir) if self._config.redis.address is None else ""
+
+    def _warn_of_directories(self) -> None:
+        """Tell at the start what would otherwise fail the first scan."""
+        for directory in self.scanner.directories if self._config.role.scans else ():
+            if not os.access(directory, os.W_OK | os.X_OK):
+                log.warning(
+                    "scans will fail: this directory does not exist or cannot be written to", directory=directory
+                )
 
     def _worker(self, name: str, queue: Queue, events: Events, scratch: Scratch, processes: Processes) -> Worker:
         settings = self._config.worker

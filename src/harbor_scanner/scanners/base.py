@@ -30,7 +30,8 @@ class Workspace(Protocol):
         """Run a scanner CLI to its end, or end its whole process tree after `time_limit` seconds.
 
         `environment` is all that the program sees, but for `HOME` and `TMPDIR`, which lead to this workspace, and
-        for what it needs of this machine: `PATH`, locale, proxies, certificates (`scratch.PASSED_ON`). `secrets` are redacted from the outcome and from every log line of this run.
+        for what it needs of this machine: `PATH`, locale, proxies, certificates (`scratch.PASSED_ON`). `secrets` are
+        redacted from the outcome and from every log line of this run.
         Raises ScannerConfigurationError if the program does not exist or cannot be started.
         """
         ...
