@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 _PATIENCE = 2.0
 _PAUSE = 1.0
+_AGREE_SECONDS = 2.0
 
 
 async def serve(config: Config, stopping: asyncio.Event) -> None:
@@ -127,17 +128,28 @@ class _Service:
         while not stopping.is_set():
             try:
                 await self._store.prepare(_PATIENCE)
-                if not self._vault.unlocked.is_set():
-                    self._vault.unlock(await self._store.shared_secret(new_secret(), _PATIENCE))
+                if not self._vault.secret:
+                    await self._agree_on_secret()
                     log.warning(
                         "registry credentials are encrypted with a key that lies in the same Redis; "
                         "set SCANNER_STORE_KEY to keep it apart"
                     )
+                    await self._background(self._keep_agreeing(), "store key")
             except StoreUnavailableError as error:
                 log.warning("waiting for the store", error=str(error))
                 await asyncio.sleep(_PAUSE)
             else:
                 return
+
+    async def _agree_on_secret(self) -> None:
+        self._vault.unlock(await self._store.shared_secret(self._vault.secret or new_secret(), _PATIENCE))
+
+    async def _keep_agreeing(self) -> None:
+        """Put the secret back, for ever, after a Redis that lost it: the next process to start needs the same one."""
+        while True:
+            await asyncio.sleep(_AGREE_SECONDS)
+            with contextlib.suppress(StoreUnavailableError):
+                await self._agree_on_secret()
 
     def _secret(self) -> str:
         """Return the secret of the vault, or nothing if it must be agreed on through the store."""
@@ -184,6 +196,8 @@ class _Service:
 
     def _add_checks(self) -> None:
         def store() -> Check:
+            if self._store.refusal:
+                return Check(CheckState.DEGRADED, self._store.refusal)
             if self.service.snapshot is not None:
                 return Check(CheckState.OK)
             return Check(
@@ -207,9 +221,10 @@ class _Service:
         task = asyncio.create_task(work, name=name)
 
         async def end() -> None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            # Library code may swallow a cancellation (`asyncio.wait_for` did, up to Python 3.11): so until it is heard.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait((task,), timeout=_PAUSE)
 
         self._stack.push_async_callback(end)
 

@@ -310,7 +310,10 @@ class RedisSettings(msgspec.Struct, frozen=True):
     pool_max_active: Annotated[
         int,
         Setting(
-            "SCANNER_REDIS_POOL_MAX_ACTIVE", "5", integer(2, 10_000), "Most connections at once; more callers wait"
+            "SCANNER_REDIS_POOL_MAX_ACTIVE",
+            "5",
+            integer(0, 10_000),
+            "Most connections at once, one of them for events; more callers wait (0: no limit)",
         ),
     ]
     pool_max_idle: Annotated[
@@ -325,16 +328,22 @@ class RedisSettings(msgspec.Struct, frozen=True):
     ]  # fmt: skip
     connection_timeout: Annotated[
         float,
-        Setting("SCANNER_REDIS_POOL_CONNECTION_TIMEOUT", "1s", duration(0.001), "Time limit for connecting"),
+        Setting("SCANNER_REDIS_POOL_CONNECTION_TIMEOUT", "1s", duration(), "Time limit for connecting (0: no limit)"),
     ]
     read_timeout: Annotated[
         float,
         Setting(
-            "SCANNER_REDIS_POOL_READ_TIMEOUT", "1s", duration(0.001), "Time limit for reading the reply to one command"
+            "SCANNER_REDIS_POOL_READ_TIMEOUT",
+            "1s",
+            duration(),
+            "Time limit for reading the reply to one command (0: no limit)",
         ),
     ]
     write_timeout: Annotated[
-        float, Setting("SCANNER_REDIS_POOL_WRITE_TIMEOUT", "1s", duration(0.001), "Time limit for writing one command")
+        float,
+        Setting(
+            "SCANNER_REDIS_POOL_WRITE_TIMEOUT", "1s", duration(), "Time limit for writing one command (0: no limit)"
+        ),
     ]
 
 

@@ -107,7 +107,7 @@ class EmbeddedStore:
             "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--databases", "1",
             "--maxmemory-policy", "noeviction", "--daemonize", "no",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True, cwd=self._directory,
+            start_new_session=True, cwd=self._directory, env={},
         )  # fmt: skip
 
     async def _answers(self, process: asyncio.subprocess.Process) -> bool:
@@ -239,7 +239,7 @@ def _processes_in(directory: Path) -> list[int]:
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and (entry / "cwd").resolve() == here:
                 name = (entry / "comm").read_text(encoding="utf-8")
-                if name.startswith(("valkey", "redis")):
+                if name.startswith(("valkey-server", "redis-server")):
                     found.append(int(entry.name))
     return found
 

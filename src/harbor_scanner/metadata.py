@@ -12,13 +12,12 @@ import structlog
 from harbor_scanner import __version__
 from harbor_scanner.errors import ScanError, StoreUnavailableError
 from harbor_scanner.harbor import media
-from harbor_scanner.harbor.models import Capability, Metadata, ScannerInfo
+from harbor_scanner.harbor.models import UNKNOWN_VERSION, Capability, Metadata, ScannerInfo
 from harbor_scanner.log import current_redactor
 from harbor_scanner.scanners.base import Scanner
 
 log = structlog.get_logger(__name__)
 
-UNKNOWN_VERSION = "unknown"
 REFRESH_SECONDS = 600.0
 RETRY_SECONDS = 5.0
 

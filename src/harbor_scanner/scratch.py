@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ PASSED_ON = (
 )  # fmt: skip
 """Variables of the service's own environment that scanners see; all others stay with the service."""
 
+_RUN = "run-"
 _LOCK = "lock"
 _ELSEWHERE = "elsewhere"
 
@@ -57,13 +59,17 @@ class ScanWorkspace:
     def temporary_file(self, directory: Path, prefix: str, suffix: str) -> Path:
         """Create an empty file (mode 0600) in `directory`, which is removed when the run ends, or after a crash.
 
-        Raises OSError.
+        Raises OSError, and DiskError if there is no room in the workspace.
         """
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=directory)
-        os.close(handle)
-        with (self._base / _ELSEWHERE).open("ab") as file:
-            file.write(os.fsencode(name) + b"\0")
-        return Path(name)
+        path = directory / f"{prefix}{secrets.token_hex(8)}{suffix}"
+        try:
+            # Noted first: a file that nobody knows of would stay for ever.
+            with (self._base / _ELSEWHERE).open("ab") as file:
+                file.write(os.fsencode(path) + b"\0")
+        except OSError as error:
+            raise _no_room(self._base, error) from error
+        path.touch(mode=0o600, exist_ok=False)
+        return path
 
 
 class Scratch:
@@ -86,7 +92,7 @@ class Scratch:
             with (data_dir / "scratch.lock").open("w") as turn:
                 fcntl.flock(turn, fcntl.LOCK_EX)
                 _sweep(root)
-                directory = Path(tempfile.mkdtemp(dir=root))
+                directory = Path(tempfile.mkdtemp(prefix=_RUN, dir=root))
                 lock = (directory / _LOCK).open("w")
                 fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
@@ -108,14 +114,18 @@ class Scratch:
             base = Path(tempfile.mkdtemp(dir=self.directory))
             workspace = ScanWorkspace(base, processes, environment)
         except OSError as error:
-            raise DiskError(
-                f"There is no room for a scan in {self.directory}: {error.strerror}.",
-                "Make room there, or let SCANNER_DATA_DIR name another place.",
-            ) from error
+            raise _no_room(self.directory, error) from error
         try:
             yield workspace
         finally:
             await asyncio.shield(asyncio.to_thread(_remove, base))
+
+
+def _no_room(directory: Path, error: OSError) -> DiskError:
+    return DiskError(
+        f"There is no room for a scan in {directory}: {error.strerror}.",
+        "Make room there, or let SCANNER_DATA_DIR name another place.",
+    )
 
 
 def free_bytes(*directories: Path) -> int:
@@ -128,10 +138,14 @@ def free_bytes(*directories: Path) -> int:
 
 
 def _sweep(root: Path) -> None:
-    """Remove the directories of processes that died: their lock is free."""
-    for directory in root.iterdir():
+    """Remove the directories of processes that died: their lock is free. What we did not make stays."""
+    for directory in root.glob(f"{_RUN}*"):
+        if directory.is_symlink():
+            continue
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # one that was cut off before it got its lock
         try:
-            with (directory / _LOCK).open("w") as lock:
+            with (directory / _LOCK).open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for base in directory.iterdir():
                     _remove(base)

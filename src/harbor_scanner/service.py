@@ -142,5 +142,8 @@ class ScanService:
                 if self.snapshot is not None:
                     log.warning("the store does not answer", error=str(error))
                 self.snapshot = None
+            except Exception:
+                log.exception("the queue could not be looked at for a defect of this service")
+                self.snapshot = None
             self._metrics.queue(self.snapshot)
             await asyncio.sleep(SNAPSHOT_SECONDS)

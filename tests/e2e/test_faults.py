@@ -152,6 +152,18 @@ def test_a_scan_longer_than_the_grace_goes_back_to_the_queue(stage: Stage) -> No
         assert ends(service, job_ids) == {"report": 1}
 
 
+@pytest.mark.parametrize("seconds", [0.25, 0.35, 0.45, 0.6, 0.8])
+def test_a_service_that_is_stopped_while_it_starts_ends(stage: Stage, seconds: float) -> None:
+    service = Service(stage.directory / "early", stage.environment(SHUTDOWN_GRACE="0s"))
+    try:
+        service.start(ready=False)
+        time.sleep(seconds)
+        # Before its signal handler is there, the signal itself ends it.
+        assert service.stop(seconds=20) in {0, -signal.SIGTERM}
+    finally:
+        service.end()
+
+
 def test_a_burst_of_2000_requests_is_accepted_and_each_is_scanned_once(stage: Stage) -> None:
     counted = stage.use_quick_scanner()
     with stage.service(WORKERS="2") as service:

@@ -105,6 +105,23 @@ def test_requests_are_accepted_across_a_short_outage(stage: Stage, redis: RedisS
         assert time.monotonic() - began < 60
 
 
+def test_a_redis_that_lost_its_data_gets_the_key_of_the_running_processes_back(stage: Stage) -> None:
+    stage.scannercli.force(Behaviour(findings=1))
+    key = "harbor.scanner.aqua:store:key"
+    with serving(program("valkey"), stage.directory / "redis", tcp=True) as redis:
+        settings = stage.environment(REDIS_URL=f"redis://127.0.0.1:{redis.port}/0")
+        with (
+            serving_service(stage.directory / "api", settings, "--role", "api") as api,
+            serving_service(stage.directory / "old", settings, "--role", "worker") as old,
+        ):
+            assert redis.keys(key) == {key}
+            old.stop()
+            redis.ask("FLUSHALL")
+            api.wait_for(lambda: redis.keys(key), "agreed again")
+            with serving_service(stage.directory / "new", settings, "--role", "worker"):
+                assert ends(api, submit(api, [request_for("lost/key")])) == {"report": 1}
+
+
 def test_a_sentinel_failover_is_ridden_out(stage: Stage) -> None:
     for name in ("redis-server", "redis-sentinel"):
         if reason := missing(name):

@@ -498,6 +498,22 @@ def test_a_failure_while_a_poll_is_held_is_answered_at_once(valkey: RedisServer,
     over(valkey, namespace, work, hold=3600)
 
 
+def test_a_poll_that_is_woken_for_nothing_waits_on_without_asking_again_and_again() -> None:
+    async def run() -> None:
+        api = MemoryStore(job=JobStatus(JobState.RUNNING)).api(hold=3600)
+        looked = spied_on(api)
+        held = asyncio.create_task(poll(api, "job"))
+        await until(lambda: looked, "it has looked once")
+        api.events._heard("ended job")
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not held.done()
+        assert len(looked) == 2
+        held.cancel()
+
+    asyncio.run(run())
+
+
 def test_a_held_poll_is_not_disturbed_by_the_end_of_another_job(valkey: RedisServer, namespace: str) -> None:
     async def work(api: Api) -> None:
         other = await submit(api)
@@ -549,6 +565,20 @@ def test_a_report_of_any_size_is_unpacked_whole(size: int, dense: bool) -> None:
     document = random.Random(size).randbytes(size) if dense else bytes(size)
     api = MemoryStore(job=JobStatus(JobState.FINISHED, report=gzip.compress(document, mtime=0))).api()
     assert asyncio.run(poll(api, "job")).body == document
+
+
+def test_others_are_served_while_a_report_is_unpacked() -> None:
+    api = MemoryStore(job=JobStatus(JobState.FINISHED, report=gzip.compress(bytes(4 * 1024 * 1024)))).api()
+
+    async def run() -> int:
+        polling = asyncio.create_task(poll(api, "job"))
+        turns = 0
+        while not polling.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+    assert asyncio.run(run()) > 10
 
 
 @pytest.mark.parametrize(
@@ -719,7 +749,7 @@ def test_refresh_after_follows_the_queue_and_the_time_of_past_scans() -> None:
         next_one = await refresh_after(api, crowded, JobStatus(JobState.QUEUED, sequence=3))
         tenth = await refresh_after(api, crowded, JobStatus(JobState.QUEUED, sequence=13))
         last = await refresh_after(api, crowded, JobStatus(JobState.QUEUED, sequence=102))
-        running = await refresh_after(api, crowded, JobStatus(JobState.RUNNING, sequence=2))
+        running = await refresh_after(api, crowded, JobStatus(JobState.RUNNING, sequence=102))
         assert (next_one, running, last) == (1, 1, 127)
         assert next_one < tenth < last
         quicker = msgspec.structs.replace(crowded, scan_seconds=3)
@@ -875,7 +905,8 @@ def test_metrics_tell_of_the_queue_the_scans_the_failures_the_polls_and_the_proc
     over(valkey, namespace, work)
 
 
-def test_metrics_tell_when_the_store_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trouble", [OUTAGE, RuntimeError("a defect")], ids=["outage", "defect"])
+def test_metrics_tell_when_the_store_is_out_of_reach(trouble: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "SNAPSHOT_SECONDS", 0.001)
     store = MemoryStore()
     api = store.api()
@@ -886,7 +917,7 @@ def test_metrics_tell_when_the_store_is_out_of_reach(monkeypatch: pytest.MonkeyP
     async def run() -> None:
         watch = asyncio.create_task(api.service.watch_queue())
         await until(lambda: store_is(1), "it answers")
-        store.trouble = OUTAGE
+        store.trouble = trouble
         await until(lambda: store_is(0), "it does not answer")
         store.trouble = None
         await until(lambda: store_is(1), "it answers again")

@@ -430,6 +430,26 @@ def test_callers_that_give_up_leave_the_pool_as_it_was(listening: RedisServer) -
     asyncio.run(scenario())
 
 
+async def _set(connections: Connections) -> None:
+    await connections.client.set("key", "value")
+
+
+def test_a_call_that_is_cancelled_ends_whatever_it_was_about_to_do(listening: RedisServer) -> None:
+    async def scenario() -> None:
+        async with on_its_own(listening, 14) as connections:
+            for steps in range(40):
+                for _ in range(5):
+                    call: asyncio.Task[Any] = asyncio.create_task(_set(connections))
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+                    if call.cancel():
+                        await asyncio.wait([call])
+                        assert call.cancelled()
+            listening.ask("FLUSHALL")
+
+    asyncio.run(scenario())
+
+
 async def limited_by(step: Callable[[], Awaitable[Any]], words: str) -> None:
     """Have `step` end with a time limit of redis-py, long before any other."""
     async with asyncio.timeout(LONG / 2):
@@ -518,9 +538,9 @@ def _answers(connections: Connections) -> Callable[[], Awaitable[bool]]:
 
 def test_a_reply_may_take_longer_than_sending(pausable: RedisServer) -> None:
     async def scenario() -> None:
-        async with connected(pausable.address, write_timeout=0.2, read_timeout=LONG) as connections:
+        async with connected(pausable.address, write_timeout=0.1, read_timeout=LONG) as connections:
             await connections.client.ping()
-            assert await connections.client.blpop(["nothing"], timeout=1) is None
+            assert await connections.client.blpop(["nothing"], timeout=0.5) is None
 
     asyncio.run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import signal
 import stat
@@ -259,7 +260,7 @@ def test_a_server_that_does_not_start_is_told(short_dir: Path, monkeypatch: pyte
     }  # fmt: skip
     file = short_dir / "valkey-server"
     if program == "missing":
-        monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _: None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
         monkeypatch.setenv("PATH", str(short_dir))
     else:
         file.write_text(scripts.get(program, ""))

@@ -161,6 +161,7 @@ def test_a_call_that_is_patient_enough_gets_its_answer(own: RedisServer, namespa
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("durable", ["valkey"], indirect=True)
 def test_a_server_that_still_loads_its_data_is_waited_for(durable: RedisServer, namespace: str) -> None:
     seen: list[Exception] = []
 

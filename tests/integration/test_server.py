@@ -348,6 +348,26 @@ def test_an_answer_that_takes_longer_than_the_write_limit_is_given_up() -> None:
     clock.run(work())
 
 
+def test_an_answer_that_is_complete_here_but_not_read_there_is_given_up() -> None:
+    clock = Clock()
+
+    async def at_once(_scope: Scope, _receive: Receive, send: Send) -> None:
+        head = [(b"content-length", str(len(BIG)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": BIG})
+
+    async def work() -> None:
+        watched = Watched(at_once)
+        async with server(watched, write=100, read=0, idle=0) as here:
+            peer = await here.peer(receive_buffer=4096)
+            await peer.send(GET)
+            await until(lambda: watched.begun and not watched.running, "the application has done its part")
+            await clock.advance(150)
+            assert len(await asyncio.wait_for(peer.rest(), SOON)) < len(BIG)
+
+    clock.run(work())
+
+
 # Idle connections
 
 
@@ -424,6 +444,28 @@ def test_a_connection_is_kept_when_a_request_is_refused_before_its_body_has_come
             await clock.advance(0)  # it is read before time flies
             await clock.advance(1500)
             assert has_been_cut_off(peer)
+
+    clock.run(work())
+
+
+def test_the_idle_limit_says_nothing_of_a_request_that_came_with_the_end_of_a_refused_one() -> None:
+    clock = Clock()
+
+    async def work() -> None:
+        release = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await (api() if scope["method"] == "POST" else answers_after(release))(scope, receive, send)
+
+        async with server(app, read=1000, write=1000, idle=100) as here:
+            peer = await here.peer()
+            await peer.send(request("POST", METADATA, "Content-Length: 10") + b"12345")
+            assert (await peer.response()).status == 405
+            await peer.send(b"67890" + GET)
+            await clock.advance(0)
+            await clock.advance(500)
+            release.set()
+            assert (await peer.response()).body == b"done"
 
     clock.run(work())
 

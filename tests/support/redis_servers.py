@@ -246,7 +246,7 @@ class SentinelDeployment:
         watching = [
             f"sentinel monitor {MASTER} 127.0.0.1 {self.nodes[0].port} 2",
             f"sentinel down-after-milliseconds {MASTER} 400",
-            f"sentinel failover-timeout {MASTER} 3000",
+            f"sentinel failover-timeout {MASTER} 1000",
         ]
         if admin:
             watching += [f"sentinel auth-user {MASTER} {admin.name}", f"sentinel auth-pass {MASTER} {admin.password}"]
@@ -291,7 +291,8 @@ class SentinelDeployment:
         for sentinel in self.sentinels:
             sentinel.start()
             # Sentinels look around every ten seconds; tests cannot wait that long.
-            sentinel.ask("SENTINEL", "DEBUG", "INFO-PERIOD", "300", "PUBLISH-PERIOD", "200", "ASK-PERIOD", "200")
+            periods = ("INFO", "300", "PUBLISH", "200", "ASK", "200", "PING", "200")
+            sentinel.ask("SENTINEL", "DEBUG", *(f"{word}-PERIOD" if word.isalpha() else word for word in periods))
         eventually(lambda: self.is_whole, "the Sentinels know each other and the replica")
 
     @property

@@ -397,3 +397,20 @@ def test_an_advisory_may_list_advisories() -> None:
     inner = {"name": "RHSA-2023:5453", "ref_vulns": [LOONEY_TUNABLES]}
     (finding,) = result_of(report(element(GLIBC, DSA | {"ref_vulns": [inner]}))).findings
     assert (finding.id, finding.vendor_attributes["advisory"]) == ("CVE-2023-4911", "RHSA-2023:5453")
+
+
+def test_a_report_that_lists_less_than_it_counts_says_so() -> None:
+    short = report(element(GLIBC, LOONEY_TUNABLES), vulnerability_summary={"total": 98, "critical": 15})
+    assert any("counted more" in notice for notice in result_of(short).notices)
+
+
+def test_resources_that_were_not_scanned_make_the_results_partial() -> None:
+    some = report(element(GLIBC), {**element(GLIBC), "scanned": False}, vulnerability_summary={"total": 0})
+    assert any("partial" in notice for notice in result_of(some).notices)
+
+
+def test_null_elements_stand_for_nothing() -> None:
+    document = report(element(GLIBC, LOONEY_TUNABLES))
+    document["resources"][0]["vulnerabilities"].append(None)
+    document["resources"].append(None)
+    assert len(result_of(document).findings) == len(result_of(report(element(GLIBC, LOONEY_TUNABLES))).findings)

@@ -9,6 +9,7 @@ import os
 import stat
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +347,10 @@ def test_the_version_is_found_in_whatever_is_printed(tmp_path: Path, stdout: str
 def test_a_version_that_is_not_told_is_an_error(tmp_path: Path, ended: Outcome, kind: type[ScanError]) -> None:
     with pytest.raises(kind):
         version(tmp_path, ended)
+
+
+def test_endless_lines_do_not_hold_up_the_service() -> None:
+    for word in ("license ", "invalid ", "malformed x "):
+        began = time.process_time()
+        failure(outcome(1, stderr=word * (64 * 1024 // len(word))))
+        assert time.process_time() - began < 1

@@ -453,3 +453,9 @@ def test_a_registry_that_answers_anything_is_asked_each_time(server: Server) -> 
     for _ in range(3):
         inspect(server.url, inspector=inspector)
     assert len(server.asked) == 3
+
+
+def test_a_proxy_that_cannot_be_used_fails_no_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    request = ScanRequest(Registry("https://core.harbor.domain"), Artifact("library/mongo", "sha256:" + "6c" * 32))
+    asyncio.run(RegistryInspector().require_image(request))

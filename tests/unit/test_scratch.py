@@ -308,12 +308,13 @@ def test_the_next_start_leaves_a_living_service_alone(tmp_path: Path) -> None:
 
 
 def test_the_next_start_ends_what_still_runs_for_a_dead_service_and_its_warden(tmp_path: Path) -> None:
-    workspace = tmp_path / "scratch" / "tmpdead" / "tmpscan" / "work"
+    workspace = tmp_path / "scratch" / "run-dead" / "tmpscan" / "work"
     workspace.mkdir(parents=True)
+    (workspace.parents[1] / "lock").touch()
     with subprocess.Popen(["sleep", "600"], env={MARKER: str(workspace), "PATH": os.environ["PATH"]}) as scanner:
         try:
             with Scratch.open(tmp_path):
-                assert scanner.wait() == -9
+                assert scanner.wait(10) == -9
         finally:
             scanner.kill()
     assert not workspace.exists()
@@ -321,16 +322,30 @@ def test_the_next_start_ends_what_still_runs_for_a_dead_service_and_its_warden(t
 
 def test_whatever_lies_in_the_scratch_does_not_keep_the_service_from_starting(tmp_path: Path) -> None:
     root = tmp_path / "scratch"
-    (root / "tmpempty").mkdir(parents=True)
+    (root / "run-empty").mkdir(parents=True)
     (root / "stray file").touch()
-    (root / "tmpodd" / "lock").mkdir(parents=True)
-    (root / "tmpcut" / "tmpscan").mkdir(parents=True)
-    (root / "tmpcut" / "tmpscan" / "elsewhere").write_bytes(b"\xff\xfe\0relative\0/no/such/file\0/\0/tmp\0cut off")
-    (root / "tmpcut" / "lock").touch()
+    (root / "run-odd" / "lock").mkdir(parents=True)
+    (root / "run-cut" / "tmpscan").mkdir(parents=True)
+    (root / "run-cut" / "tmpscan" / "elsewhere").write_bytes(b"\xff\xfe\0relative\0/no/such/file\0/\0/tmp\0cut off")
+    (root / "run-cut" / "lock").touch()
     with Scratch.open(tmp_path) as scratch:
         assert scratch.directory.is_dir()
-        assert not (root / "tmpempty").exists()
-        assert not (root / "tmpcut").exists()
+        assert not (root / "run-empty").exists()
+        assert not (root / "run-cut").exists()
+
+
+def test_what_the_service_did_not_make_stays(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "scratch", tmp_path / "elsewhere"
+    for foreign in (root / "simulation", root / "run-of-mine", elsewhere):
+        foreign.mkdir(parents=True)
+        (foreign / "result").touch()
+    (elsewhere / "lock").touch()
+    (root / "run-link").symlink_to(elsewhere)
+    with Scratch.open(tmp_path):
+        pass
+    assert (root / "simulation" / "result").exists()
+    assert (root / "run-of-mine" / "result").exists()
+    assert (elsewhere / "result").exists()
 
 
 def test_two_services_on_one_directory_have_scratch_of_their_own(tmp_path: Path) -> None:

@@ -85,3 +85,11 @@ def test_new_secrets_are_long_and_never_the_same() -> None:
     secrets = {new_secret() for _ in range(50)}
     assert len(secrets) == 50
     assert all(len(secret) >= 43 and secret.isascii() and secret.isprintable() for secret in secrets)
+
+
+def test_what_an_earlier_secret_sealed_can_still_be_opened() -> None:
+    vault = Vault("first")
+    sealed = vault.seal("Basic abc", "job")
+    vault.unlock("second")
+    assert vault.open(sealed, "job") == "Basic abc"
+    assert Vault("second").open(vault.seal("new", "job"), "job") == "new"

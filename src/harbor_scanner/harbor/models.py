@@ -98,6 +98,10 @@ class ScanResponse(msgspec.Struct, frozen=True):
     id: str
 
 
+UNKNOWN_VERSION = "unknown"
+"""Stands where the version of a scanner is not known yet, for Harbor refuses an empty one."""
+
+
 class ScannerInfo(msgspec.Struct, frozen=True):
     """Name, vendor and version of a scanner (spec schema `Scanner`); Harbor refuses empty ones."""
 

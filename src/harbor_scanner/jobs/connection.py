@@ -37,9 +37,13 @@ class _Limited(AbstractConnection):
         self.write_timeout = write_timeout
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        for_reading, self.socket_timeout = self.socket_timeout, self.write_timeout
+        # Without a limit of its own, redis-py calls no `wait_for`, which up to Python 3.11 can swallow a cancellation.
+        for_reading, self.socket_timeout = self.socket_timeout, None
         try:
-            await super().send_packed_command(command, check_health)
+            async with asyncio.timeout(self.write_timeout or None):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError:
+            raise RedisTimeoutError("Timeout writing to socket") from None
         finally:
             self.socket_timeout = for_reading
 
@@ -149,7 +153,9 @@ class Connections:
     def __init__(self, settings: RedisSettings, address: RedisAddress) -> None:
         self.address = address
         self._sentinels = _sentinels(settings, address) if address.master_name else None
-        self._pool = self._new_pool(settings, settings.pool_max_active - self.MARGIN)
+        # 0 means no limit; with 1 there would be none left for commands.
+        limit = settings.pool_max_active or 10_000
+        self._pool = self._new_pool(settings, max(1, limit - self.MARGIN))
         self.client: Redis = Redis.from_pool(self._pool)
         self.subscriber: Redis = Redis.from_pool(self._new_pool(settings, self.MARGIN))
 
@@ -208,8 +214,8 @@ def _sentinels(settings: RedisSettings, address: RedisAddress) -> _Sentinels:
 
 def _common(settings: RedisSettings) -> dict[str, Any]:
     return {
-        "socket_connect_timeout": settings.connection_timeout,
-        "socket_timeout": settings.read_timeout,
+        "socket_connect_timeout": settings.connection_timeout or None,
+        "socket_timeout": settings.read_timeout or None,
         # Another try is the business of the store, which knows how long its caller can wait.
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,

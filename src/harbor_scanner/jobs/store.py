@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 from redis.exceptions import (
     BusyLoadingError,
     MasterDownError,
@@ -21,8 +23,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from harbor_scanner.errors import StoreUnavailableError
+from harbor_scanner.harbor.models import UNKNOWN_VERSION
 from harbor_scanner.jobs.connection import Connections
 from harbor_scanner.jobs.model import JobState, JobStatus, QueueSnapshot
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Script = Callable[..., Awaitable[Any]]
@@ -37,6 +42,11 @@ _OUTAGE = (
 )  # fmt: skip
 _REFUSALS = ("NOREPLICAS", "MISCONF", "BUSY ")
 """Words with which a server refuses what it will do again when it has its replicas, room on its disk, or time."""
+_ADVICE = (
+    "Use Redis 6.2 or newer, or Valkey, and let its user run all data commands, scripts and PUBLISH on the keys and "
+    "channels that begin with SCANNER_STORE_REDIS_NAMESPACE."
+)
+_REFUSAL_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
@@ -61,8 +71,16 @@ class Store:
         self.stats = f"{namespace}:stats"
         self.workers = f"{namespace}:workers"
         self.events = f"{namespace}:events"
+        self._forget_consumers = self.script("forget_consumers")
         self.reachable_since: float | None = None
         """Since when, by the monotonic clock, every call was answered; None while the server is out of reach."""
+        self._refused = "", 0.0
+
+    @property
+    def refusal(self) -> str:
+        """What the server has refused lately of all that is asked of it; empty if nothing."""
+        refusal, when = self._refused
+        return refusal if time.monotonic() - when < _REFUSAL_SECONDS else ""
 
     def job(self, job_id: str) -> str:
         """Return the key of a job."""
@@ -109,9 +127,11 @@ class Store:
                 + (f": {failure}" if failure else ".")
             ) from failure
         except RedisError as error:
-            raise StoreUnavailableError(
-                f"The store at {self._connections.address} refused a command: {error}"
-            ) from error
+            refusal = f"The store at {self._connections.address} refused a command: {error}"
+            if refusal != self.refusal:
+                log.error("the store refuses what the service needs", error=refusal, advice=_ADVICE)  # noqa: TRY400
+            self._refused = refusal, time.monotonic()
+            raise StoreUnavailableError(refusal) from error
 
     async def ping(self, patience: float) -> None:
         """Raises StoreUnavailableError if the server does not answer."""
@@ -162,10 +182,11 @@ class Store:
                 pipeline.zcard(self.delayed)
                 pipeline.hmget(self.stats, ["scan_seconds", "started"])
                 pipeline.hvals(self.workers)
+                pipeline.time()
                 return list(await pipeline.execute())
 
-        length, pending, delayed, (scan_seconds, started), notices = await self.call(read, patience)
-        alive = _alive(notices)
+        length, pending, delayed, (scan_seconds, started), notices, now = await self.call(read, patience)
+        alive = _alive(notices, now)
         return QueueSnapshot(
             queued=length - pending["pending"],
             running=pending["pending"],
@@ -176,20 +197,33 @@ class Store:
         )
 
     async def announce(self, worker: str, slots: int, scanner_version: str, patience: float) -> None:
-        """Let the other processes know that this worker lives."""
-        notice = msgspec.json.encode(WorkerNotice(slots, scanner_version, time.time()))
-        await self.call(lambda redis: redis.hset(self.workers, worker, notice), patience)
+        """Let the other processes know that this worker lives, by the clock of the store that all share."""
+
+        async def tell(redis: Any) -> None:
+            seconds, _ = await redis.time()
+            await redis.hset(self.workers, worker, msgspec.json.encode(WorkerNotice(slots, scanner_version, seconds)))
+
+        await self.call(tell, patience)
 
     async def retract(self, worker: str, patience: float) -> None:
         """Let the other processes know that this worker ends, and forget workers that ended without a word."""
-        entries = await self.call(lambda redis: redis.hgetall(self.workers), patience)
-        gone = [name for name, notice in entries.items() if not _alive([notice])]
-        await self.call(lambda redis: redis.hdel(self.workers, worker, *gone), patience)
+
+        async def forget(redis: Any) -> None:
+            entries, now = await redis.hgetall(self.workers), await redis.time()
+            gone = [name for name, notice in entries.items() if not _alive([notice], now)]
+            await redis.hdel(self.workers, worker, *gone)
+            await self._forget_consumers(keys=[self.queue], args=[GROUP, worker], client=redis)
+
+        await self.call(forget, patience)
 
     async def scanner_version(self, patience: float) -> str:
         """Return the scanner version that a living worker reports, or an empty text."""
-        notices = await self.call(lambda redis: redis.hvals(self.workers), patience)
-        return next((notice.scanner_version for notice in _alive(notices) if notice.scanner_version), "")
+
+        async def read(redis: Any) -> list[WorkerNotice]:
+            return _alive(await redis.hvals(self.workers), await redis.time())
+
+        known = [notice.scanner_version for notice in await self.call(read, patience)]
+        return next((version for version in known if version not in {"", UNKNOWN_VERSION}), "")
 
     async def shared_secret(self, proposal: str, patience: float) -> str:
         """Return the secret that all processes of this store share, which is `proposal` if there was none."""
@@ -210,6 +244,10 @@ def _will_pass(error: Exception) -> bool:
     return isinstance(error, _OUTAGE) or any(words in str(error) for words in _REFUSALS)
 
 
-def _alive(notices: Iterable[bytes]) -> list[WorkerNotice]:
-    decoded = [msgspec.json.decode(notice, type=WorkerNotice) for notice in notices]
-    return [notice for notice in decoded if time.time() - notice.seen_at < WORKER_SECONDS]
+def _alive(notices: Iterable[bytes], now: tuple[int, int]) -> list[WorkerNotice]:
+    """Return the notices of living workers; one that another version of the service left may not be readable."""
+    decoded = []
+    for notice in notices:
+        with contextlib.suppress(msgspec.DecodeError):
+            decoded.append(msgspec.json.decode(notice, type=WorkerNotice))
+    return [notice for notice in decoded if now[0] - notice.seen_at < WORKER_SECONDS]

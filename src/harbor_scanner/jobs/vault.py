@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import os
 
@@ -30,13 +31,18 @@ class Vault:
 
     def __init__(self, secret: str = "") -> None:
         self.unlocked = asyncio.Event()
-        self._cipher: AESGCM | None = None
+        self.secret = ""
+        """What new text is sealed with; empty while locked."""
+        self._ciphers: list[AESGCM] = []
         if secret:
             self.unlock(secret)
 
     def unlock(self, secret: str) -> None:
-        """Use this secret from now on."""
-        self._cipher = AESGCM(hashlib.scrypt(secret.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32))
+        """Seal with this secret from now on; what an earlier one sealed can still be opened."""
+        if secret != self.secret:
+            key = hashlib.scrypt(secret.encode(), salt=_SALT, n=2**14, r=8, p=1, dklen=32)
+            self._ciphers.insert(0, AESGCM(key))
+            self.secret = secret
         self.unlocked.set()
 
     def seal(self, text: str, job_id: str) -> bytes:
@@ -44,22 +50,22 @@ class Vault:
 
         Raises StoreUnavailableError while the vault is locked.
         """
-        if self._cipher is None:
+        if not self._ciphers:
             raise StoreUnavailableError("The key of the store is not known yet.")
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, text.encode(), job_id.encode())
+        return nonce + self._ciphers[0].encrypt(nonce, text.encode(), job_id.encode())
 
     def open(self, sealed: bytes, job_id: str) -> str:
         """Return the text. Raises ScannerConfigurationError if it was sealed with another secret.
 
         Raises StoreUnavailableError while the vault is locked.
         """
-        if self._cipher is None:
+        if not self._ciphers:
             raise StoreUnavailableError("The key of the store is not known yet.")
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], job_id.encode()).decode()
-        except (InvalidTag, ValueError):
-            raise ScannerConfigurationError(
-                "The registry credentials of this scan job cannot be read: they were stored with another key.",
-                "Give all processes the same SCANNER_STORE_KEY, then scan again.",
-            ) from None
+        for cipher in self._ciphers:
+            with contextlib.suppress(InvalidTag, ValueError):
+                return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], job_id.encode()).decode()
+        raise ScannerConfigurationError(
+            "The registry credentials of this scan job cannot be read: they were stored with another key.",
+            "Give all processes the same SCANNER_STORE_KEY, then scan again.",
+        )

@@ -28,6 +28,9 @@ LICENCE_EXIT_CODE = 5
 
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
 
+_LINE = 2000
+"""Characters of a line that are looked at: the patterns would take seconds over much longer ones."""
+
 _NO_ERROR = re.compile(r"(?:[\dT:.,Z+-]+\s+){0,2}(?:DEBUG|INFO|WARN(?:ING)?)\b")
 """Begins lines of the log that tell of no error. Warnings are no causes: that no Docker was found is a usual one."""
 
@@ -61,7 +64,7 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 _LICENCE = Cause(
-    r"\blicen[cs]e\b.*\b(?:exceeded|expired|invalid|missing|not valid|required|validat)",
+    r"\blicen[cs]e\b.{0,100}\b(?:exceeded|expired|invalid|missing|not valid|required|validat)",
     ScannerConfigurationError,
     "Aqua did not accept the licence",
     "See whether the licence in the Aqua console is valid and has room for this image.",
@@ -154,7 +157,8 @@ CAUSES = (
         "role.",
     ),
     Cause(
-        rf"{_NO_SUCH_PROTOCOL}|(?:unsupported|missing) protocol scheme|(?:invalid|malformed)\b.*\b(?:host|url)\b",
+        rf"{_NO_SUCH_PROTOCOL}|(?:unsupported|missing) protocol scheme"
+        r"|(?:invalid|malformed)\b.{0,100}\b(?:host|url)\b",
         ScannerConfigurationError,
         "scannercli cannot use the address of the Aqua console",
         "Correct SCANNER_AQUA_HOST: a URL with the right one of http:// and https://, such as https://aqua-console:8443.",
@@ -182,7 +186,7 @@ def failure(outcome: Outcome) -> ScanError:
     """
     if outcome.exit_code == LICENCE_EXIT_CODE:
         return _error(_LICENCE, outcome)
-    lines = [line.strip() for line in plain(f"{outcome.stdout}\n{outcome.stderr}").splitlines()]
+    lines = [line.strip()[:_LINE] for line in plain(f"{outcome.stdout}\n{outcome.stderr}").splitlines()]
     errors = [line for line in reversed(lines) if not _NO_ERROR.match(line)]
     for cause in CAUSES:
         for line in errors:

@@ -13,7 +13,7 @@ import msgspec
 from harbor_scanner.errors import BadReportError
 from harbor_scanner.harbor.models import Finding, FindingStatus, Layer, Severity
 from harbor_scanner.scanners.aqua.ratings import RATING_FIELDS, Ratings, given_ratings, ratings
-from harbor_scanner.scanners.aqua.report import Number, Report, Resource, Vulnerability, number
+from harbor_scanner.scanners.aqua.report import Number, Report, Resource, Summary, Vulnerability, number
 from harbor_scanner.scanners.base import ScanResult
 
 _FILE = 1
@@ -65,6 +65,7 @@ def to_result(report: Report) -> ScanResult:
     resources, report.resources = report.resources or [], None
     listed = len(resources)
     examined = sum(entry.resource is not None and entry.scanned is not False for entry in resources)
+    missing = _counted(report.vulnerability_summary) - sum(len(entry.vulnerabilities or ()) for entry in resources)
     rate = cache(ratings)
     findings: list[Finding] = []
     resources.reverse()
@@ -77,7 +78,7 @@ def to_result(report: Report) -> ScanResult:
         ]
     if not findings:
         _require_clean(report, listed, examined)
-    return ScanResult(findings, list(_notices(report)))
+    return ScanResult(findings, list(_notices(report, skipped=listed - examined, missing=missing)))
 
 
 def _require_clean(report: Report, listed: int, examined: int) -> None:
@@ -88,9 +89,7 @@ def _require_clean(report: Report, listed: int, examined: int) -> None:
     total = None
     if summary is not None:
         total = number(summary.total, _LARGEST)
-        by_severity = (summary.critical, summary.high, summary.medium, summary.low)
-        counted = max(_count(summary.total), sum(map(_count, by_severity)))
-        if counted:
+        if counted := _counted(summary):
             raise BadReportError(
                 f"The report of scannercli counts {counted} vulnerabilities, but lists none of them.", _EXAMINE
             )
@@ -102,9 +101,20 @@ def _require_clean(report: Report, listed: int, examined: int) -> None:
         )
 
 
-def _notices(report: Report) -> Iterator[str]:
-    if report.partial_results:
+def _counted(summary: Summary | None) -> int:
+    """Return how many vulnerabilities Aqua counted, but for negligible ones."""
+    if summary is None:
+        return 0
+    by_severity = (summary.critical, summary.high, summary.medium, summary.low)
+    return max(_count(summary.total), sum(map(_count, by_severity)))
+
+
+def _notices(report: Report, *, skipped: int, missing: int) -> Iterator[str]:
+    """Yield what must be said of the report as a whole, in words that fit every image: Harbor keeps the first ones."""
+    if report.partial_results or skipped:
         yield "The results are partial: Aqua examined only part of the image, which may have more vulnerabilities."
+    if missing > 0:
+        yield "Aqua counted more vulnerabilities than its report lists: see the Aqua console."
     summary = report.vulnerability_summary
     if summary is not None and _count(summary.malware):
         yield "Aqua also found malware in the image: see the Aqua console."

@@ -201,10 +201,15 @@ def _decode_with_care(text: str) -> Report:
 def _declared(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return of a JSON object what the structs declare, and of its values those of the right types."""
     return {
-        name: value if name in _BRANCHES else _leaf(value, _LEAVES[name])
+        name: _branch(value) if name in _BRANCHES else _leaf(value, _LEAVES[name])
         for name, value in pairs
         if name in _BRANCHES or name in _LEAVES
     }
+
+
+def _branch(value: Any) -> Any:
+    """Return a list without its nulls, which stand for nothing, and anything else as it is."""
+    return [item for item in value if item is not None] if isinstance(value, list) else value
 
 
 def _leaf(value: Any, declared: Any) -> Any:
