@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harbor_scanner.config import RedisSettings
 from harbor_scanner.harbor.models import Artifact, Registry, ScanRequest
 from harbor_scanner.jobs.address import RedisAddress
 from harbor_scanner.jobs.connection import Connections
 from harbor_scanner.jobs.events import Events
 from harbor_scanner.jobs.queue import Queue
+from harbor_scanner.jobs.settings import RedisSettings
 from harbor_scanner.jobs.store import Store
 from harbor_scanner.jobs.vault import Vault
 

@@ -22,8 +22,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from harbor_scanner.config import RedisSettings
 from harbor_scanner.jobs.address import RedisAddress
+from harbor_scanner.jobs.settings import RedisSettings
 
 
 class _Limited(AbstractConnection):
