@@ -569,6 +569,30 @@ def test_the_snapshot_tells_what_waits_runs_and_can_run(engine: RedisServer, nam
     asyncio.run(scenario())
 
 
+def test_a_worker_that_ends_is_forgotten_but_never_what_it_holds(engine: RedisServer, namespace: str) -> None:
+    async def scenario() -> None:
+        async with station(engine.address, namespace, "b") as here, station(engine.address, namespace) as other:
+            await accepted(here, 1, 2)
+            kept = await here.queue.lease(1)
+            done = await other.queue.lease(1)
+            assert await other.queue.finish(done[0], b"report", KEEP, 1.0)
+
+            await other.store.retract("worker-1", PATIENCE)
+            assert consumers(engine, here) == {"b"}
+            await here.store.retract("b", PATIENCE)
+            assert consumers(engine, here) == {"b"}
+            assert await here.queue.prolong(kept) == set()
+            assert [lease.job_id for lease in await other.queue.reclaim(9, idle_seconds=0)] == ["job-1"]
+            await here.store.retract("b", PATIENCE)
+            assert consumers(engine, here) == {"worker-1"}
+
+    asyncio.run(scenario())
+
+
+def consumers(server: RedisServer, here: Station) -> set[str]:
+    return {consumer["name"].decode() for consumer in server.ask("XINFO CONSUMERS", here.store.queue, GROUP)}
+
+
 def test_all_processes_agree_on_one_shared_secret(engine: RedisServer, namespace: str) -> None:
     async def scenario() -> None:
         async with station(engine.address, namespace) as here, station(engine.address, namespace, "b") as other:

@@ -193,7 +193,7 @@ class Worker:
         # After an outage, let every living worker prolong its leases first.
         since = self._store.reachable_since
         settled = since is not None and time.monotonic() - since > LEASE_SECONDS / 2
-        if settled and not self._inherits and not self.waiting_for_disk:
+        if settled and not self.waiting_for_disk:
             await self._take(self._queue.reclaim)
         await self._store.close_idle()
 
