@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from redis.exceptions import RedisError
 
-from harbor_scanner.errors import StoreUnavailableError
 from harbor_scanner.jobs.model import JobState, Lease
-from support.jobs import KEEP, PATIENCE, Station, scan_request, station, until
+from support.jobs import KEEP, PATIENCE, Station, ride_out, scan_request, station, until
 from support.redis_servers import SentinelDeployment, eventually, program, under_sentinels
-
-T = TypeVar("T")
 
 LONG = 60.0
 """Seconds of patience that outlast a failover."""
@@ -45,16 +41,6 @@ def deployment(shared_deployment: SentinelDeployment) -> Iterator[SentinelDeploy
 async def under(deployment: SentinelDeployment, namespace: str, worker: str) -> AsyncIterator[Station]:
     async with station(deployment.address, namespace, worker, read_timeout=1.0, connection_timeout=1.0) as here:
         yield here
-
-
-async def ride_out(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a step until the store answers, as the worker does."""
-    async with asyncio.timeout(LONG):
-        while True:
-            try:
-                return await step()
-            except StoreUnavailableError:
-                await asyncio.sleep(0.05)
 
 
 async def accepted(here: Station, *numbers: int) -> list[str]:

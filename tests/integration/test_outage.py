@@ -6,19 +6,17 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from redis.exceptions import BusyLoadingError
 
 from harbor_scanner.errors import StoreUnavailableError
 from harbor_scanner.jobs.model import JobState
-from support.jobs import KEEP, PATIENCE, Station, scan_request, station, until
+from support.jobs import KEEP, PATIENCE, Station, ride_out, scan_request, station, until
 from support.redis_servers import RedisServer, program, serving
-
-T = TypeVar("T")
 
 LONG = 60.0
 """Seconds of patience that outlast every outage here."""
@@ -37,16 +35,6 @@ def own(short_dir: Path) -> Iterator[RedisServer]:
     """A server of this test's own, which keeps nothing on disk."""
     with serving(program("valkey"), short_dir / "own") as server:
         yield server
-
-
-async def ride_out(step: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a step until the store answers, as the worker does."""
-    async with asyncio.timeout(LONG):
-        while True:
-            try:
-                return await step()
-            except StoreUnavailableError:
-                await asyncio.sleep(0.01)
 
 
 class Load:

@@ -7,10 +7,11 @@ import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from harbor_scanner.errors import StoreUnavailableError
 from harbor_scanner.harbor.models import Artifact, Registry, ScanRequest
 from harbor_scanner.jobs.address import RedisAddress
 from harbor_scanner.jobs.connection import Connections
@@ -19,6 +20,8 @@ from harbor_scanner.jobs.queue import Queue
 from harbor_scanner.jobs.settings import RedisSettings
 from harbor_scanner.jobs.store import Store
 from harbor_scanner.jobs.vault import Vault
+
+T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds that tests wait for a server that is up."""
@@ -97,3 +100,13 @@ async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, second
         if time.monotonic() > deadline:
             raise AssertionError(f"after {seconds:g} seconds still not so: {what}")
         await asyncio.sleep(0.01)
+
+
+async def ride_out(step: Callable[[], Awaitable[T]], seconds: float = 60) -> T:
+    """Repeat a step until the store answers, as the worker does."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await step()
+            except StoreUnavailableError:
+                await asyncio.sleep(0.01)
