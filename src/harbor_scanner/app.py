@@ -162,7 +162,9 @@ class _Service:
         for directory in self.scanner.directories if self._config.role.scans else ():
             if not os.access(directory, os.W_OK | os.X_OK):
                 log.warning(
-                    "scans will fail: this directory does not exist or cannot be written to", directory=directory
+                    "scans will fail: this directory does not exist or cannot be written to",
+                    directory=directory,
+                    advice="create it for the user of this service, or have its setting name another one",
                 )
 
     def _worker(self, name: str, queue: Queue, events: Events, scratch: Scratch, processes: Processes) -> Worker:
