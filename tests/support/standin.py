@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from standins.aqua import config as configuration
 from standins.aqua.behaviour import Behaviour
 from standins.aqua.config import Config
 from standins.engine.model import Source
+from support.installed import Installed
 from support.oci import Registry
 from support.registry import CONSOLE
-
-TESTS = Path(__file__).resolve().parents[1]
-
-# As `standins/scannercli`, but started by the interpreter that runs the tests: `python3` may be a slow wrapper.
-_LAUNCHER = """\
-#!{python} -S
-import sys
-sys.path[0] = {tests!r}
-from standins.aqua.cli import main
-sys.exit(main())
-"""
 
 
 @dataclass
@@ -45,23 +31,11 @@ class Run:
     """Processes that it left behind."""
 
 
-class ScannerCli:
+class ScannerCli(Installed[Config, Behaviour]):
     """An installed stand-in, and the console that it belongs to."""
 
     def __init__(self, directory: Path, config: Config) -> None:
-        self.directory = directory
-        self.path = directory / "scannercli"
-        self._ids = itertools.count()
-        self._record = directory / configuration.RECORD
-        self.config = config
-
-    def configure(self, **changes: Any) -> None:
-        """Change what the console or its registry is like: any field of Config."""
-        self.config = self.config._replace(**changes)
-        # Written aside and moved, for scans may read it just now.
-        written = self.directory / "scannercli.json.new"
-        written.write_text(json.dumps(self.config._asdict(), indent=2))
-        written.replace(self.directory / configuration.NAME)
+        super().__init__(directory, "scannercli", "standins.aqua.cli", config)
 
     def connect(
         self,
@@ -76,34 +50,18 @@ class ScannerCli:
         known = Source(registry.url, username, password, ca_file)._asdict()
         self.configure(registries={**self.config.registries, name: known})
 
-    def force(self, behaviour: Behaviour, *, repository: str = "*", times: int | None = None) -> None:
-        """Make scans of matching repositories behave so, `times` times if given. The last call counts first."""
-        entry = {
-            "id": f"forced-{next(self._ids)}",
-            "repository": repository,
-            "times": times,
-            "behaviour": behaviour._asdict(),
-        }
-        self.configure(behaviours=[entry, *self.config.behaviours])
-
-    def reset(self) -> None:
-        """Take back all that was forced."""
-        self.configure(behaviours=[])
-
     def scans(self, repository: str = "") -> list[Run]:
         """Return the scans so far, of one repository or of all, in the order of their starts."""
         runs: dict[str, Run] = {}
-        for line in self._record.read_text().splitlines():
-            event = json.loads(line)
-            kind, name, time = event.pop("event"), event.pop("run"), event.pop("time")
-            if kind == "start":
-                runs[name] = Run(**event, started=time)
-            elif kind == "end":
-                runs[name].ended, runs[name].code = time, event["code"]
-            elif kind == "orphan":
-                runs[name].orphans.append(event["pid"])
+        for event in self._events():
+            if event.kind == "start":
+                runs[event.run] = Run(**event.fields, started=event.time)
+            elif event.kind == "end":
+                runs[event.run].ended, runs[event.run].code = event.time, event.fields["code"]
+            elif event.kind == "orphan":
+                runs[event.run].orphans.append(event.fields["pid"])
             else:
-                runs[name].registered = True
+                runs[event.run].registered = True
         names = (f"{repository}@", f"{repository}:") if repository else ""
         return [run for run in runs.values() if run.image.startswith(names)]
 
@@ -120,10 +78,4 @@ def install_scannercli(
 
     `settings` are further fields of Config. No registry is known before `connect`.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    installed = ScannerCli(directory, Config(username, password, token))
-    installed.configure(**settings)
-    installed.path.write_text(_LAUNCHER.format(python=sys.executable, tests=str(TESTS)))
-    installed.path.chmod(0o755)
-    (directory / configuration.RECORD).touch()
-    return installed
+    return ScannerCli(directory, Config(username, password, token)._replace(**settings))

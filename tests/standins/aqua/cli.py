@@ -8,11 +8,12 @@ from standins.aqua import config as configuration
 from standins.aqua import log
 from standins.aqua.failure import FailureError
 from standins.aqua.flags import UsageError, parse
+from standins.engine.config import folder
 
 
 def main() -> int:
     """Run a command of scannercli, and return its exit code."""
-    directory = configuration.folder(sys.argv[0])
+    directory = folder(sys.argv[0])
     config = configuration.read(directory)
     command, *arguments = sys.argv[1:] or [""]
     if command == "version":
@@ -23,7 +24,7 @@ def main() -> int:
         return 1
     # `version` shall be quick: all that a scan needs is imported only here.
     from standins.aqua import scan
-    from standins.aqua.record import Record
+    from standins.engine.record import Record
 
     try:
         options = parse(arguments)
@@ -31,7 +32,7 @@ def main() -> int:
         log.plain(f"Error: {error}\nUsage:\n  scannercli scan [flags] IMAGE")
         return 1
     record = Record(directory / configuration.RECORD)
-    record.started(options.image)
+    record.started(image=options.image)
     try:
         code = scan.run(config, options, directory, record)
     except FailureError as error:

@@ -1,10 +1,11 @@
-"""What tests tell the stand-in: a JSON file beside it, for the service gives it no environment of theirs."""
+"""What tests tell the stand-in for scannercli."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from standins.engine.config import load
 
 NAME = "scannercli.json"
 RECORD = "scannercli.jsonl"
@@ -29,11 +30,6 @@ class Config(NamedTuple):
     """Forced behaviours, the first that applies: repository (a pattern), times (or null), id, behaviour."""
 
 
-def folder(argument: str) -> Path:
-    """Return where the script lies by its own name: a link to it has a config of its own."""
-    return Path(argument).absolute().parent
-
-
 def read(directory: Path) -> Config:
     """Read the config beside the script."""
-    return Config(**json.loads((directory / NAME).read_text(encoding="utf-8")))
+    return Config(**load(directory / NAME))

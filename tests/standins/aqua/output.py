@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from standins.aqua import synthetic
-from standins.aqua.behaviour import MEGABYTE, Behaviour
+from standins.aqua.behaviour import Behaviour
 from standins.aqua.finding import Json
+from standins.engine.behaviour import MEGABYTE
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _SEPARATOR = b",\n"

@@ -12,8 +12,9 @@ from standins.aqua.behaviour import Behaviour
 from standins.aqua.config import Config
 from standins.aqua.failure import FailureError
 from standins.aqua.flags import Options
-from standins.aqua.record import Record
+from standins.engine.behaviour import choose
 from standins.engine.model import Inventory, NotAnImageError, PulledImage, PullError, Source
+from standins.engine.record import Record
 
 NOT_COMPLIANT = 4
 
@@ -30,7 +31,7 @@ def run(config: Config, options: Options, directory: Path, record: Record) -> in
     """Scan an image, unless tests want something else. Return the exit code. Raises FailureError."""
     started = time.time()
     reference = _reference(options.image)
-    forced = behaviour.choose(config, directory, reference.repository)
+    forced = Behaviour(**choose(config.behaviours, directory, reference.repository))
     log.line("INFO", "Registering with server", os="linux", os_version="", registries=[])
     if code := behaviour.act(forced, record, options["host"]):
         return code
@@ -50,7 +51,7 @@ def run(config: Config, options: Options, directory: Path, record: Record) -> in
     )
     _examine(options, reference, source, forced, subject, started)
     if registered:
-        record.registered()
+        record.note("registered")
     return 0 if compliant or options.on("checkonly") else NOT_COMPLIANT
 
 

@@ -5,16 +5,18 @@ Kept apart from the work itself, so that a run that pulls nothing need not impor
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Source(NamedTuple):
-    """A registry, and the account to pull with."""
+    """A registry, and the account or token to pull with."""
 
     url: str
-    username: str
-    password: str
+    username: str = ""
+    password: str = ""
     ca_file: str = ""
+    token: str = ""
+    """A Bearer token, which goes before the account."""
 
 
 class Layer(NamedTuple):
@@ -31,6 +33,18 @@ class PulledImage(NamedTuple):
     digest: str
     layers: list[Layer]
     size: int
+    config_digest: str = ""
+    architecture: str = ""
+
+
+class Blobs(Protocol):
+    """Layers that were pulled before, by their digests."""
+
+    def get(self, digest: str) -> bytes | None:
+        """Return a layer, if it is there."""
+
+    def put(self, digest: str, blob: bytes) -> None:
+        """Keep a layer."""
 
 
 class Package(NamedTuple):

@@ -6,10 +6,11 @@ import base64
 import hashlib
 import http.client
 import json
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
-from standins.engine.model import Layer, NotAnImageError, PulledImage, PullError, Source
+from standins.engine.model import Blobs, Layer, NotAnImageError, PulledImage, PullError, Source
 
 IMAGE_MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -18,18 +19,18 @@ IMAGE_MANIFESTS = (
 IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 
 
-def pull(source: Source, repository: str, reference: str) -> PulledImage:
-    """Pull the image that a tag or digest names. Raises PullError."""
-    connection = _connection(source)
+def pull(source: Source, repository: str, reference: str, blobs: Blobs | None = None) -> PulledImage:
+    """Pull the image that a tag or digest names, but for layers that are among `blobs` already. Raises PullError."""
     try:
-        return _pull(connection, source, repository, reference)
+        with closing(_connection(source)) as connection:
+            return _pull(connection, source, repository, reference, blobs)
     except (OSError, http.client.HTTPException) as error:
         raise PullError(f'Get "{source.url}/v2/": {error}') from error
-    finally:
-        connection.close()
 
 
-def _pull(connection: http.client.HTTPConnection, source: Source, repository: str, reference: str) -> PulledImage:
+def _pull(
+    connection: http.client.HTTPConnection, source: Source, repository: str, reference: str, blobs: Blobs | None
+) -> PulledImage:
     def get(path: str, digest: str = "") -> tuple[bytes, str]:
         connection.request("GET", f"/v2/{repository}/{path}", headers=headers)
         answer = connection.getresponse()
@@ -41,8 +42,16 @@ def _pull(connection: http.client.HTTPConnection, source: Source, repository: st
             raise PullError(f"{path} has digest {found}")
         return body, found
 
-    account = base64.b64encode(f"{source.username}:{source.password}".encode()).decode()
-    headers = {"Authorization": f"Basic {account}", "Accept": ", ".join(IMAGE_MANIFESTS)}
+    def layer(digest: str) -> bytes:
+        kept = blobs.get(digest) if blobs else None
+        if kept is not None and f"sha256:{hashlib.sha256(kept).hexdigest()}" == digest:
+            return kept
+        pulled, _ = get(f"blobs/{digest}", digest)
+        if blobs:
+            blobs.put(digest, pulled)
+        return pulled
+
+    headers = {"Accept": ", ".join(IMAGE_MANIFESTS), **_authorization(source)}
     body, digest = get(f"manifests/{reference}", reference if reference.startswith("sha256:") else "")
     manifest = json.loads(body)
     kind = manifest.get("config", {}).get("mediaType", manifest.get("mediaType", ""))
@@ -52,9 +61,19 @@ def _pull(connection: http.client.HTTPConnection, source: Source, repository: st
     commands = _commands(config)
     layers = []
     for number, descriptor in enumerate(manifest["layers"]):
-        blob, layer_digest = get(f"blobs/{descriptor['digest']}", descriptor["digest"])
-        layers.append(Layer(layer_digest, commands[number] if number < len(commands) else "", blob))
-    return PulledImage(digest, layers, sum(len(layer.blob) for layer in layers))
+        command = commands[number] if number < len(commands) else ""
+        layers.append(Layer(descriptor["digest"], command, layer(descriptor["digest"])))
+    size = sum(len(one.blob) for one in layers)
+    return PulledImage(digest, layers, size, manifest["config"]["digest"], config.get("architecture", ""))
+
+
+def _authorization(source: Source) -> dict[str, str]:
+    if source.token:
+        return {"Authorization": f"Bearer {source.token}"}
+    if not source.username:
+        return {}
+    account = base64.b64encode(f"{source.username}:{source.password}".encode()).decode()
+    return {"Authorization": f"Basic {account}"}
 
 
 def _connection(source: Source) -> http.client.HTTPConnection:

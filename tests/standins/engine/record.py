@@ -1,4 +1,4 @@
-"""Tell tests what happened: a line of JSON for every start and end of the stand-in."""
+"""Tell tests what happened: a line of JSON for every start and end of a stand-in, and for what came between."""
 
 from __future__ import annotations
 
@@ -17,23 +17,16 @@ class Record:
         self._path = path
         self._run = os.urandom(8).hex()
 
-    def started(self, image: str) -> None:
-        """Note the start of this run, with all that the program was given."""
-        self._write("start", image=image, pid=os.getpid(), argv=sys.argv, environment=dict(os.environ))
-
-    def left(self, pid: int) -> None:
-        """Note a process that this run leaves behind."""
-        self._write("orphan", pid=pid)
-
-    def registered(self) -> None:
-        """Note that the image was registered in the console."""
-        self._write("registered")
+    def started(self, **fields: Any) -> None:
+        """Note the start of this run, with all that the program was given, and what that means to it."""
+        self.note("start", pid=os.getpid(), argv=sys.argv, environment=dict(os.environ), **fields)
 
     def ended(self, code: int) -> None:
         """Note that this run ended by itself."""
-        self._write("end", code=code)
+        self.note("end", code=code)
 
-    def _write(self, event: str, **fields: Any) -> None:
+    def note(self, event: str, **fields: Any) -> None:
+        """Note anything else."""
         line = json.dumps({"run": self._run, "event": event, "time": time.time(), **fields}) + "\n"
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
