@@ -6,6 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NoReturn
 
 import msgspec
@@ -29,6 +32,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="File of settings, instead of /usr/share/qscanner/values.yaml. The same as SCANNER_CONFIG.",
+    ),
+]
 RoleOption = Annotated[
     Role,
     typer.Option(help="all: API and worker in one process. api, worker: only that, to scale apart over one Redis."),
@@ -37,7 +48,9 @@ RoleOption = Annotated[
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="harbor-scanner")
+    # An option with or without a value, as Go's flags are: typer knows none.
+    arguments = ["--file-logging=true" if argument == "--file-logging" else argument for argument in sys.argv[1:]]
+    app(arguments, prog_name="harbor-scanner")
 
 
 def _show_version(wanted: bool) -> None:
@@ -57,32 +70,46 @@ def _options(
 
 
 @app.command()
-def serve(role: RoleOption = Role.ALL) -> None:
+def serve(*, role: RoleOption = Role.ALL, path: ConfigOption = None) -> None:
     """Answer Harbor and run its scans, until SIGTERM or Ctrl-C.
 
-    Settings come from the environment; `harbor-scanner config` shows them all.
+    Settings come from the environment and from values.yaml; `harbor-scanner config` shows them all.
     """
-    from harbor_scanner import log  # noqa: PLC0415 - other commands do without the service's modules
+    _serve(_load(role, path))
 
-    loaded = _load(role)
-    log.configure(loaded.log.level, loaded.secrets())
-    for line in loaded.unknown:
-        log.log.warning(line)
-    try:
-        _run(loaded)
-    except StartError as error:
-        typer.echo(f"harbor-scanner cannot start: {error}", err=True)
-        raise typer.Exit(EXIT_START) from None
+
+@app.command()
+def harbor_registry_service(
+    *,
+    file_logging: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[=true|false]", help="Also write logs to a file in the data directory: SCANNER_LOG_FILE."
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="The least level that is logged: SCANNER_LOG_LEVEL.")
+    ] = None,
+    path: ConfigOption = None,
+) -> None:
+    """Serve with the Qualys scanner only, as Qualys' own program does: `serve` under another name.
+
+    The defaults are those of Qualys' deployment guide, such as port 5000. These flags go before every other setting.
+    """
+    given = {"SCANNER_ENABLED": "qualys", "SCANNER_LOG_FILE": file_logging, "SCANNER_LOG_LEVEL": log_level}
+    overrides = {name: text for name, text in given.items() if text is not None}
+    _serve(_load(Role.ALL, path, overrides, chart_defaults=True))
 
 
 @app.command()
 def config(
     *,
     role: RoleOption = Role.ALL,
+    path: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Show the settings as they hold now, where each came from, and what is wrong with them. Secrets are masked."""
-    loaded = _load(role)
+    loaded = _load(role, path)
     rows = [
         {"name": entry.setting.name, "value": entry.setting.shown(entry.text), "origin": entry.origin}
         for entry in loaded.effective
@@ -100,26 +127,44 @@ def config(
         table.add_row(
             row["name"], row["value"] or "-", row["origin"], style=None if row["origin"] != "default" else "dim"
         )
-    console = Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False)
+    console = Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, markup=False, highlight=False)
     console.print(table)
-    for line in loaded.unknown:
+    for line in (*loaded.unknown, *loaded.warnings):
         typer.echo(f"warning: {line}", err=True)
 
 
-def _load(role: Role) -> Config:
+def _load(
+    role: Role, path: Path | None, overrides: Mapping[str, str] = MappingProxyType({}), *, chart_defaults: bool = False
+) -> Config:
     try:
-        return load_config(os.environ, role)
+        return load_config(os.environ, role, overrides=overrides, path=path, chart_defaults=chart_defaults)
     except SettingsError as error:
-        _refuse(error.problems)
+        _refuse(error)
 
 
-def _refuse(problems: list[str]) -> NoReturn:
+def _refuse(error: SettingsError) -> NoReturn:
+    problems = error.problems
     count = "A setting is" if len(problems) == 1 else f"{len(problems)} settings are"
     typer.echo(f"{count} wrong:", err=True)
     for problem in problems:
         typer.echo(f"  - {problem}", err=True)
+    for line in getattr(error, "__notes__", ()):
+        typer.echo(f"warning: {line}", err=True)
     typer.echo("`docs/configuration.md` lists all settings.", err=True)
     raise typer.Exit(EXIT_SETTINGS)
+
+
+def _serve(loaded: Config) -> None:
+    from harbor_scanner import log  # noqa: PLC0415 - other commands do without the service's modules
+
+    log.configure(loaded.log.level, loaded.secrets(), file=loaded.log_file)
+    for line in (*loaded.unknown, *loaded.warnings):
+        log.log.warning(line)
+    try:
+        _run(loaded)
+    except StartError as error:
+        typer.echo(f"harbor-scanner cannot start: {error}", err=True)
+        raise typer.Exit(EXIT_START) from None
 
 
 def _run(config: Config) -> None:

@@ -1,47 +1,32 @@
-"""The settings of the service. Names and defaults are those of the Aqua adapter's README, with our additions."""
+"""The configuration of a process: its settings, read from all their layers and checked against each other.
+
+Names and defaults are those of the Aqua adapter's README and of Qualys' deployment guide, with our additions.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
-from harbor_scanner.duration import format_duration
+from harbor_scanner import chart, groups
+from harbor_scanner.errors import SettingsError
+from harbor_scanner.files import Files
+from harbor_scanner.groups import LogSettings, ScannersSettings, SourceSettings, WorkerSettings
+from harbor_scanner.http import settings as http
+from harbor_scanner.http.settings import ApiSettings
 from harbor_scanner.jobs.address import ALLOWED as REDIS_ALLOWED
 from harbor_scanner.jobs.settings import RedisSettings, StoreSettings
-from harbor_scanner.scanners.aqua import AquaSettings
-from harbor_scanner.settings import (
-    BOOLEAN,
-    OPTIONAL_PATH,
-    Effective,
-    Kind,
-    Loader,
-    Setting,
-    absolute_path,
-    choice,
-    duration,
-    integer,
-    size,
-)
-
-
-class LogLevel(StrEnum):
-    """Levels as the Aqua adapter's README lists them; some of them mean the same here."""
-
-    TRACE = "trace"
-    DEBUG = "debug"
-    INFO = "info"
-    WARN = "warn"
-    WARNING = "warning"
-    ERROR = "error"
-    FATAL = "fatal"
-    PANIC = "panic"
+from harbor_scanner.layers import Effective, Loader
+from harbor_scanner.live import LiveSettings, Reading, Watcher
+from harbor_scanner.plugins import Plugins, find_plugins, workers_setting
+from harbor_scanner.scanners.base import ScannerPlugin
+from harbor_scanner.settings import settings_of, unreadable
+from harbor_scanner.values import UnreadableValuesError, Values
 
 
 class Role(StrEnum):
@@ -62,190 +47,14 @@ class Role(StrEnum):
         return self is not Role.API
 
 
-class ListenAddress(msgspec.Struct, frozen=True):
-    """Where the server listens; an empty host means every address of the machine."""
+class EnabledScanner(msgspec.Struct, frozen=True):
+    """A scanner that this process serves."""
 
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-def _listen_address(text: str) -> ListenAddress:
-    match = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[\w-]+)", text, re.ASCII)
-    if not match:
-        raise ValueError
-    port = int(match["port"]) if match["port"].isdecimal() else _service_port(match["port"])
-    if port >= 2**16:
-        raise ValueError
-    return ListenAddress(match["v6"] or match["host"] or "", port)
-
-
-def _service_port(name: str) -> int:
-    try:
-        return _NAMED_PORTS.get(name) or socket.getservbyname(name, "tcp")
-    except OSError:
-        raise ValueError from None
-
-
-def _basic_credentials(text: str) -> str:
-    username, separator, password = text.partition(":")
-    if text and not (separator and username and password):
-        raise ValueError
-    return text
-
-
-def _tokens(text: str) -> tuple[str, ...]:
-    tokens = tuple(token.strip() for token in text.split(",") if token.strip())
-    # Who set something wanted clients to be checked: no token at all would let everybody in.
-    if text and not tokens:
-        raise ValueError
-    return tokens
-
-
-def _data_directory(text: str) -> Path:
-    if text != DATA_DIR_DEFAULT:
-        return absolute_path(text)
-    base = os.environ.get("XDG_DATA_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return absolute_path(base if base.startswith("/") else "~/.local/share") / "harbor-scanner"
-
-
-DATA_DIR_DEFAULT = "$XDG_DATA_HOME/harbor-scanner"
-HOLD_LIMIT = 4.0
-"""Seconds; Harbor gives up on a request after five, its body included (Harbor's `rest/v1/client.go`)."""
-
-_NAMED_PORTS = {"http": 80, "https": 443}
-"""Known to Go even where there is no /etc/services, as in small container images."""
-
-LISTEN_ADDRESS = Kind(_listen_address, "an address such as :8080, 127.0.0.1:8080 or [::1]:8080")
-
-
-class LogSettings(msgspec.Struct, frozen=True):
-    """What is logged."""
-
-    level: Annotated[
-        LogLevel,
-        Setting("SCANNER_LOG_LEVEL", "info", choice(LogLevel), "The least level that is logged"),
-    ]
-
-
-class ApiSettings(msgspec.Struct, frozen=True):
-    """The HTTP server."""
-
-    addr: Annotated[
-        ListenAddress,
-        Setting("SCANNER_API_ADDR", ":8080", LISTEN_ADDRESS, "Address the HTTP server listens on"),
-    ]
-    tls_certificate: Annotated[
-        Path | None,
-        Setting(
-            "SCANNER_API_TLS_CERTIFICATE", "", OPTIONAL_PATH,
-            "Absolute path of the x509 certificate file (PEM, with its chain); read again when it changes",
-        ),
-    ]  # fmt: skip
-    tls_key: Annotated[
-        Path | None,
-        Setting("SCANNER_API_TLS_KEY", "", OPTIONAL_PATH, "Absolute path of the x509 private key file (PEM)"),
-    ]
-    client_cas: Annotated[
-        Path | None,
-        Setting(
-            "SCANNER_API_CLIENT_CAS", "", OPTIONAL_PATH,
-            "CA file (PEM): clients must then show a certificate signed by one of them (Harbor itself cannot)",
-        ),
-    ]  # fmt: skip
-    read_timeout: Annotated[
-        float,
-        Setting(
-            "SCANNER_API_READ_TIMEOUT",
-            "15s",
-            duration(),
-            "Longest time for reading a request with its body (0: no limit)",
-        ),
-    ]
-    write_timeout: Annotated[
-        float,
-        Setting(
-            "SCANNER_API_WRITE_TIMEOUT", "15s", duration(),
-            "Longest time from the end of the request to the end of the response (0: no limit)",
-        ),
-    ]  # fmt: skip
-    idle_timeout: Annotated[
-        float,
-        Setting(
-            "SCANNER_API_IDLE_TIMEOUT", "60s", duration(),
-            "How long a kept-alive connection may wait for its next request (0: the read timeout)",
-        ),
-    ]  # fmt: skip
-    poll_hold: Annotated[
-        float,
-        Setting(
-            "SCANNER_API_POLL_HOLD", "3s", duration(0, HOLD_LIMIT),
-            "How long a poll of an unfinished report is held, so that the report leaves the moment it is there "
-            "(0: not at all)",
-        ),
-    ]  # fmt: skip
-    legacy_report: Annotated[
-        bool,
-        Setting(
-            "SCANNER_API_LEGACY_REPORT", "false", BOOLEAN,
-            "Also advertise the report type 1.0, for Harbor 1.10 to 2.1; either type is served in any case",
-        ),
-    ]  # fmt: skip
-    auth_basic: Annotated[
-        str,
-        Setting(
-            "SCANNER_API_AUTH_BASIC", "", Kind(_basic_credentials, "user:password"),
-            "`user:password` that clients must send as Basic authorization", secret=True,
-        ),
-    ]  # fmt: skip
-    auth_tokens: Annotated[
-        tuple[str, ...],
-        Setting(
-            "SCANNER_API_AUTH_TOKENS", "", Kind(_tokens, "a comma list of tokens"),
-            "Comma list of tokens that clients may send as Bearer authorization or as X-ScannerAdapter-API-Key; "
-            "two at once allow a rotation", secret=True,
-        ),
-    ]  # fmt: skip
-
-    @property
-    def tls(self) -> bool:
-        """Whether the server speaks TLS."""
-        return self.tls_certificate is not None
-
-
-class WorkerSettings(msgspec.Struct, frozen=True):
-    """How scans are run."""
-
-    workers: Annotated[int, Setting("SCANNER_WORKERS", "2", integer(1, 1000), "Scans that run at once in this process")]
-    max_attempts: Annotated[
-        int,
-        Setting(
-            "SCANNER_MAX_ATTEMPTS", "3", integer(1, 100),
-            "Runs of one job when the cause of its failure is not the image (worker death, unreachable console)",
-        ),
-    ]  # fmt: skip
-    data_dir: Annotated[
-        Path,
-        Setting(
-            "SCANNER_DATA_DIR", DATA_DIR_DEFAULT, Kind(_data_directory, "a path"),
-            "Directory of the embedded store and of scratch space",
-        ),
-    ]  # fmt: skip
-    disk_floor: Annotated[
-        int,
-        Setting("SCANNER_DISK_FLOOR", "200Mi", size(), "With less free space than this, scans wait instead of failing"),
-    ]
-    shutdown_grace: Annotated[
-        float,
-        Setting(
-            "SCANNER_SHUTDOWN_GRACE", "30s", duration(),
-            "How long running scans may go on after SIGTERM, before they are given back to the queue",
-        ),
-    ]  # fmt: skip
+    name: str
+    plugin: ScannerPlugin
+    settings: LiveSettings
+    workers: int
+    """How many of its scans run at once in this process."""
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -257,87 +66,216 @@ class Config(msgspec.Struct, frozen=True):
     worker: WorkerSettings
     store: StoreSettings
     redis: RedisSettings
-    aqua: AquaSettings
+    scanners: tuple[EnabledScanner, ...]
+    """In the order of SCANNER_ENABLED: the first also answers at the root path."""
+    live: Watcher
+    """What keeps the settings of the scanners up to date."""
     effective: tuple[Effective, ...]
     """Every setting with its text and origin, in the order of the documentation."""
     unknown: tuple[str, ...]
-    """A line for each variable that looks like a setting and is none."""
+    """A line for each variable and key that looks like a setting and is none."""
+    warnings: tuple[str, ...]
+    """What else the operator should know, a line each."""
+
+    @property
+    def log_file(self) -> Path | None:
+        """Where logs are also written, if anywhere."""
+        return self.worker.data_dir / "log" / "harbor-scanner.log" if self.log.file else None
 
     def secrets(self) -> list[str]:
         """Return every secret value among the settings, for redaction."""
-        address = self.redis.address
-        settings = ((entry.setting, entry.text) for entry in self.effective)
-        found = [text for setting, text in settings if setting.secret and setting.redacted and setting.mask is None]
-        found += [self.api.auth_basic.partition(":")[2], *self.api.auth_tokens, address.password if address else ""]
-        found.append(self.aqua.host.rpartition("@")[0].rpartition("://")[2].partition(":")[2])
-        return [secret for secret in found if secret]
+        return list(self.live.reading.secrets)
 
 
-GROUPS: tuple[type[msgspec.Struct], ...] = (
-    LogSettings, ApiSettings, AquaSettings, WorkerSettings, StoreSettings, RedisSettings,
-)  # fmt: skip
+class _Service(msgspec.Struct, frozen=True):
+    """What a look at the layers gave, apart from what may change."""
+
+    log: LogSettings
+    api: ApiSettings
+    worker: WorkerSettings
+    store: StoreSettings
+    redis: RedisSettings
+    workers: Mapping[str, int]
 
 
-def load_config(environment: Mapping[str, str], role: Role = Role.ALL) -> Config:
-    """Read the settings from `environment`. Raises SettingsError, which lists all problems."""
-    loader = Loader(environment)
-    log = loader.load(LogSettings)
-    api = loader.load(ApiSettings)
-    aqua = loader.load(AquaSettings)
-    worker = loader.load(WorkerSettings)
-    store = loader.load(StoreSettings)
-    redis = loader.load(RedisSettings)
-    if api is not None and role.serves:
-        _check_api(loader, api)
-    if aqua is not None and role.scans:
-        _check_aqua(loader, aqua)
-    if redis is not None and role is not Role.ALL:
-        loader.require(
-            redis.address,
-            f"SCANNER_REDIS_URL: it is needed with --role {role}, for API and workers meet in one Redis; "
-            f"it must be {REDIS_ALLOWED}",
-        )
-    if redis is not None and redis.ca_file is not None:
-        _check_readable(loader, "SCANNER_REDIS_TLS_CA", redis.ca_file)
-    loader.finish()
-    assert log and api and aqua and worker and store and redis  # noqa: S101, PT018 - `finish` raised otherwise
+def load_config(
+    environment: Mapping[str, str],
+    role: Role = Role.ALL,
+    *,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+    path: Path | None = None,
+    chart_defaults: bool = False,
+    plugins: Plugins | None = None,
+) -> Config:
+    """Read the settings from all their layers. Raises SettingsError, which lists all problems.
+
+    `overrides` are settings of the command line by the names of their variables. `path` names the values.yaml. With
+    `chart_defaults` the defaults of Qualys' deployment guide hold even without one.
+    """
+    installed = find_plugins() if plugins is None else plugins
+    if path is not None:
+        overrides = {**overrides, "SCANNER_CONFIG": str(path)}
+    look = _Look(environment, role, overrides, chart_defaults, installed)
+    files = Files()
+    service, reading = look.at(files)
+    names = tuple(reading.scanners)
+    live = Watcher(lambda files: look.at(files, names)[1], files, reading)
+    scanners = tuple(
+        EnabledScanner(name, installed.found[name], LiveSettings(live, name), service.workers[name]) for name in names
+    )
     return Config(
-        role=role, log=log, api=api, aqua=aqua, worker=worker, store=store, redis=redis,
-        effective=tuple(loader.effective), unknown=tuple(loader.unknown()),
+        role=role, log=service.log, api=service.api, worker=service.worker, store=service.store, redis=service.redis,
+        scanners=scanners, live=live,
+        effective=reading.effective, unknown=reading.unknown, warnings=reading.warnings,
     )  # fmt: skip
 
 
-def _check_api(loader: Loader, api: ApiSettings) -> None:
-    loader.require(
-        (api.tls_certificate is None) == (api.tls_key is None),
-        "SCANNER_API_TLS_CERTIFICATE and SCANNER_API_TLS_KEY: set both for TLS, or neither for plain HTTP",
-    )
-    loader.require(
-        api.client_cas is None or api.tls,
-        "SCANNER_API_CLIENT_CAS: client certificates need TLS; set SCANNER_API_TLS_CERTIFICATE and SCANNER_API_TLS_KEY",
-    )
-    loader.require(
-        not api.write_timeout or api.poll_hold < api.write_timeout,
-        f"SCANNER_API_POLL_HOLD: {format_duration(api.poll_hold)} is not allowed; "
-        f"it must be shorter than SCANNER_API_WRITE_TIMEOUT ({format_duration(api.write_timeout)})",
-    )
-    _check_readable(loader, "SCANNER_API_TLS_CERTIFICATE", api.tls_certificate)
-    _check_readable(loader, "SCANNER_API_TLS_KEY", api.tls_key)
-    _check_readable(loader, "SCANNER_API_CLIENT_CAS", api.client_cas)
+class _Look(msgspec.Struct, frozen=True):
+    """How settings are read: all that stays the same while files change."""
 
+    environment: Mapping[str, str]
+    role: Role
+    overrides: Mapping[str, str]
+    chart_defaults: bool
+    plugins: Plugins
 
-def _check_aqua(loader: Loader, aqua: AquaSettings) -> None:
-    if aqua.token:
-        return
-    either = "(or set SCANNER_AQUA_TOKEN instead of user and password)"
-    loader.require(aqua.username, f"SCANNER_AQUA_USERNAME: it is required; a user of the Aqua console {either}")
-    loader.require(aqua.password, f"SCANNER_AQUA_PASSWORD: it is required; that user's password {either}")
+    def at(self, files: Files, running: tuple[str, ...] | None = None) -> tuple[_Service, Reading]:
+        """Read all settings, of the scanners that are `running` or, at the start, of those that are enabled."""
+        sources = self._loader(files, None)
+        values = self._values(files, sources)
+        loader = self._loader(files, values)
+        loader.effective += sources.effective
+        loader.recognise((entry.setting for entry in sources.effective), in_file=False)
+        log = loader.load(LogSettings)
+        api = loader.load(ApiSettings)
+        chosen = self._chosen(loader, self._loader(files, values), at_start=running is None)
+        names = chosen if running is None else running
+        workers = {name: loader.read(workers_setting(name)) for name in names}
+        scanners = {name: loader.load(self.plugins.found[name].settings, live=True) for name in names}
+        worker = loader.load(WorkerSettings)
+        store = loader.load(StoreSettings)
+        redis = loader.load(RedisSettings)
+        warnings = list(self._check_scanners(loader, scanners))
+        if api is not None:
+            api = self._check_api(loader, api, warnings)
+        if redis is not None:
+            self._check_redis(loader, redis)
+        unknown = self._unknown(loader)
+        noted = (*self._plugin_warnings(), *loader.warnings, *(chart.warnings(values) if values else ()), *warnings)
+        loader.finish((*unknown, *noted))
+        assert log and api and worker and store and redis  # noqa: S101, PT018 - `finish` raised otherwise
+        service = _Service(log, api, worker, store, redis, {name: workers[name] or worker.workers for name in names})
+        return service, Reading(
+            scanners, tuple(loader.effective), tuple(unknown), noted,
+            tuple({secret for secret in self._secrets(loader, api, redis, scanners) if secret}),
+        )  # fmt: skip
 
+    def _loader(self, files: Files, values: Values | None) -> Loader:
+        return Loader(self.environment, overrides=self.overrides, files=files, values=values, chart=self.chart_defaults)
 
-def _check_readable(loader: Loader, name: str, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        loader.problems.append(f"{name}: {str(path)!r} cannot be read: {error.strerror}")
+    @staticmethod
+    def _values(files: Files, loader: Loader) -> Values | None:
+        """Return the values.yaml, if there is one. Raises SettingsError: without it nothing else can be told."""
+        sources = loader.load(SourceSettings)
+        loader.finish()
+        assert sources is not None  # noqa: S101 - `finish` raised otherwise
+        [entry] = loader.effective
+        path = sources.values if entry.given else groups.VALUES_PATH
+        content = files.read(path)
+        name = f"SCANNER_CONFIG ({entry.origin})" if entry.given else "values.yaml"
+        if content.data is None and not content.problem and not entry.given:
+            return None
+        if content.data is None:
+            reason = content.problem or "No such file or directory"
+            raise SettingsError([f"{name}: {str(path)!r} cannot be read: {reason}"])
+        try:
+            return Values.parse(path, content.data)
+        except UnreadableValuesError as error:
+            raise SettingsError([f"{name}: {str(path)!r} cannot be read: {error}"]) from None
+
+    def _chosen(self, loader: Loader, other: Loader, *, at_start: bool) -> tuple[str, ...]:
+        """Return the names of the scanners to enable; `other` is of use for trying what is not for keeps."""
+        group = loader.load(ScannersSettings)
+        entry = loader.effective[-1]
+        if group is None:
+            return ()
+        if group.enabled:
+            wrong = [name for name in group.enabled if name not in self.plugins.found]
+            for name in wrong if at_start else ():
+                reason = self.plugins.broken.get(name, f"there is no scanner {name!r}; there are {self.plugins.names}")
+                loader.require(condition=False, problem=f"SCANNER_ENABLED: {reason}")
+            return tuple(name for name in group.enabled if name not in wrong)
+        given = tuple(name for name, plugin in self.plugins.found.items() if other.gives(plugin.settings))
+        loader.effective[-1] = msgspec.structs.replace(entry, text=",".join(given))
+        loader.require(given or not at_start, f"SCANNER_ENABLED: {self._nothing_configured(other)}")
+        return given
+
+    def _nothing_configured(self, loader: Loader) -> str:
+        if not self.role.scans:
+            return f"it is needed with --role {self.role}: a comma list of {self.plugins.names}"
+        needs = []
+        for name, plugin in self.plugins.found.items():
+            defaults = loader.load(plugin.settings)
+            lines = [*plugin.problems(defaults), *plugin.warnings(defaults)] if defaults is not None else []
+            words = [loader.worded(line.partition(":")[0]) for line in lines]
+            needs.append(f"{name} ({' and '.join(words)})" if words else name)
+        return f"no scanner is configured; set what one of them needs: {', or '.join(needs)}"
+
+    def _check_scanners(self, loader: Loader, scanners: Mapping[str, Any]) -> Iterator[str]:
+        """Note what is wrong with the settings of scanners, and yield warnings."""
+        if not self.role.scans:
+            return
+        for name, settings in scanners.items():
+            plugin = self.plugins.found[name]
+            for line in plugin.problems(settings) if settings is not None else ():
+                loader.require(condition=False, problem=line)
+            for line in plugin.warnings(settings) if settings is not None else ():
+                yield loader.worded(line)
+
+    def _check_api(self, loader: Loader, api: ApiSettings, warnings: list[str]) -> ApiSettings:
+        if not self.role.serves:
+            return api
+        keys = {entry.key for entry in loader.effective}
+        for_the_chart = api.tls_enabled is None and not keys.isdisjoint(("service.tlsCertData", "service.tlsKeyData"))
+        if api.tls_enabled is False or for_the_chart:
+            if api.tls_certificate is not None or api.tls_key is not None:
+                warnings.append(
+                    loader.worded("SCANNER_API_TLS_CERTIFICATE and SCANNER_API_TLS_KEY: they are not used, for "
+                                  "SCANNER_API_TLS_ENABLED is not true; Harbor is answered by plain HTTP")
+                )  # fmt: skip
+            api = msgspec.structs.replace(api, tls_certificate=None, tls_key=None)
+        for line in http.problems(api):
+            loader.require(condition=False, problem=line)
+        return api
+
+    def _check_redis(self, loader: Loader, redis: RedisSettings) -> None:
+        loader.require(
+            redis.address or self.role is Role.ALL,
+            f"SCANNER_REDIS_URL: it is needed with --role {self.role}, for API and workers meet in one Redis; "
+            f"it must be {REDIS_ALLOWED}",
+        )
+        for line in unreadable("SCANNER_REDIS_TLS_CA", redis.ca_file):
+            loader.require(condition=False, problem=line)
+
+    def _unknown(self, loader: Loader) -> list[str]:
+        for name, plugin in self.plugins.found.items():
+            loader.recognise((workers_setting(name), *settings_of(plugin.settings).values()))
+        loader.recognise_keys(key.path for key in chart.CHART_KEYS)
+        return loader.unknown()
+
+    def _plugin_warnings(self) -> Iterator[str]:
+        yield from self.plugins.warnings
+        yield from self.plugins.broken.values()
+
+    def _secrets(
+        self, loader: Loader, api: ApiSettings, redis: RedisSettings, scanners: Mapping[str, Any]
+    ) -> Iterator[str]:
+        for entry in loader.effective:
+            setting = entry.setting
+            if setting.secret and setting.redacted and setting.mask is None:
+                yield entry.text
+        yield api.auth_basic.partition(":")[2]
+        yield from api.auth_tokens
+        yield redis.address.password if redis.address else ""
+        for name, settings in scanners.items():
+            yield from self.plugins.found[name].secrets(settings)

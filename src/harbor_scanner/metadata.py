@@ -56,17 +56,20 @@ class ScannerMetadata:
         except (ScanError, StoreUnavailableError) as error:
             problem = current_redactor()(str(error))
             if problem != self.problem:
-                log.warning("the scanner's version cannot be read", error=problem)
+                log.warning("the scanner's version cannot be read", scanner=self._scanner.name, error=problem)
             self.problem = problem
             return False
         except Exception as error:
-            log.exception("the scanner's version cannot be read, for a defect of this service")
+            log.exception(
+                "the scanner's version cannot be read, for a defect of this service", scanner=self._scanner.name
+            )
             self.problem = f"a defect of this service: {current_redactor()(repr(error))}"
             return False
         self.problem = ""
         if version and version != self._info.version:
             log.info("scanner found", scanner=self._scanner.name, version=version)
-            self._set_version(version)
+        # The properties may have changed, whatever the version.
+        self._set_version(version or self._info.version)
         return bool(version)
 
     async def keep_fresh(self, read_version: Callable[[], Awaitable[str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -16,58 +16,83 @@ _BYTES = (1e3, 1e4, 1e5, 1e6, 5e6, 1e7, 2.5e7, 5e7, 1e8)
 
 
 class Metrics:
-    """All metrics of the service; each says in its help text what it counts."""
+    """All metrics of a process; each says in its help text what it counts."""
 
-    def __init__(self, scanner: str) -> None:
+    def __init__(self) -> None:
         # A second time series for each counter, which nobody reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        self._scanner = scanner
-        self._jobs = Gauge(
-            "harbor_scanner_jobs",
-            "Scan jobs that have not ended, by state.",
-            ["scanner", "state"],
-            registry=self.registry,
-        )
+        self._registry = CollectorRegistry()
         self._store_up = Gauge(
-            "harbor_scanner_store_up", "1 while the store (Redis or Valkey) answers.", registry=self.registry
+            "harbor_scanner_store_up", "1 while the store (Redis or Valkey) answers.", registry=self._registry
         )
-        self._accepted = self._counter("harbor_scanner_accepted", "Scan requests accepted.").labels(scanner)
-        self._queue_wait = self._histogram(
+        self.jobs = self._gauge("harbor_scanner_jobs", "Scan jobs that have not ended, by state.", "state")
+        self.accepted = self._counter("harbor_scanner_accepted", "Scan requests accepted.")
+        self.shared = self._counter(
+            "harbor_scanner_shared_runs", "Scan requests that were served by the run of another one for the same image."
+        )
+        self.queue_wait = self._histogram(
             "harbor_scanner_queue_wait_seconds", "Time from acceptance of a job to its first run.", _SECONDS
-        ).labels(scanner)
-        self._scans = self._histogram(
+        )
+        self.scans = self._histogram(
             "harbor_scanner_scan_duration_seconds", "Time of one run of a scan, by result.", _SECONDS, "result"
         )
-        self._failures = self._counter(
+        self.failures = self._counter(
             "harbor_scanner_scan_failures", "Runs that failed, by class of failure and whether they are tried again.",
             "class", "retried",
         )  # fmt: skip
-        self._report_bytes = self._histogram(
-            "harbor_scanner_report_bytes", "Size of finished reports, before compression.", _BYTES
-        ).labels(scanner)
-        self._findings = self._counter(
+        self.report_bytes = self._histogram(
+            "harbor_scanner_report_bytes", "Size of finished reports, before compression, by what they report.",
+            _BYTES, "report",
+        )  # fmt: skip
+        self.findings = self._counter(
             "harbor_scanner_findings", "Findings in finished reports, by severity.", "severity"
-        )
-        self._polls = self._counter(
+        )  # fmt: skip
+        self.polls = self._counter(
             "harbor_scanner_report_polls", "Polls for a report, by status of the answer.", "status"
         )
-        self._processes = Gauge(
-            "harbor_scanner_scanner_processes", "Scanner programs that run now.", ["scanner"], registry=self.registry
-        ).labels(scanner)
-        self._disk_wait = Gauge(
-            "harbor_scanner_waiting_for_disk", "1 while scans wait for free disk space.", registry=self.registry
-        )
+        self.processes = self._gauge("harbor_scanner_scanner_processes", "Scanner programs that run now.")
+        self.disk_wait = self._gauge(
+            "harbor_scanner_waiting_for_disk", "1 while scans wait for free disk space."
+        )  # fmt: skip
+        self.cache_files = self._counter("harbor_scanner_cache_cleaned_files", "Unused files removed from a cache.")
+        self.cache_bytes = self._counter("harbor_scanner_cache_cleaned_bytes", "Bytes of those files.")
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, ["scanner", *labels], registry=self.registry)
-
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(name, text, ["scanner", *labels], buckets=buckets, registry=self.registry)
+    def of(self, scanner: str) -> ScannerMetrics:
+        """Return the metrics of one scanner, which carry its name as a label."""
+        return ScannerMetrics(self, scanner)
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)
+
+    def store_up(self, up: bool) -> None:
+        """Note whether the store answers."""
+        self._store_up.set(up)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, ["scanner", *labels], registry=self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, ["scanner", *labels], registry=self._registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, ["scanner", *labels], buckets=buckets, registry=self._registry)
+
+
+class ScannerMetrics:
+    """The metrics of one scanner."""
+
+    def __init__(self, metrics: Metrics, scanner: str) -> None:
+        self._metrics = metrics
+        self._scanner = scanner
+        # Those without further labels are there from the start, with the value zero.
+        self._accepted = metrics.accepted.labels(scanner)
+        self._shared = metrics.shared.labels(scanner)
+        self._queue_wait = metrics.queue_wait.labels(scanner)
+        self._processes = metrics.processes.labels(scanner)
+        self._disk_wait = metrics.disk_wait.labels(scanner)
+        self._cache_files = metrics.cache_files.labels(scanner)
+        self._cache_bytes = metrics.cache_bytes.labels(scanner)
 
     def watch_processes(self, count: Callable[[], int]) -> None:
         """Have the gauge of scanner programs read from `count`."""
@@ -79,31 +104,43 @@ class Metrics:
 
     def polled(self, status: int) -> None:
         """Count a poll that was answered with `status`."""
-        self._polls.labels(self._scanner, str(status)).inc()
+        self._metrics.polls.labels(self._scanner, str(status)).inc()
 
     def started(self, waited_seconds: float) -> None:
         """Note the first run of a job."""
         self._queue_wait.observe(max(0.0, waited_seconds))
 
-    def finished(self, seconds: float, report_bytes: int, by_severity: dict[str, int]) -> None:
-        """Note a run that ended in a report."""
-        self._scans.labels(self._scanner, "finished").observe(seconds)
-        self._report_bytes.observe(report_bytes)
+    def shared(self, requests: int) -> None:
+        """Note a run that served so many requests besides its own."""
+        self._shared.inc(requests)
+
+    def finished(self, seconds: float) -> None:
+        """Note a run that ended in reports."""
+        self._metrics.scans.labels(self._scanner, "finished").observe(seconds)
+
+    def reported(self, report: str, size: int, by_severity: Mapping[str, int]) -> None:
+        """Note a finished report of `size` bytes: what it reports, and its findings."""
+        self._metrics.report_bytes.labels(self._scanner, report).observe(size)
         for severity, count in by_severity.items():
-            self._findings.labels(self._scanner, severity).inc(count)
+            self._metrics.findings.labels(self._scanner, severity).inc(count)
 
     def failed(self, seconds: float, failure_class: str, *, retried: bool) -> None:
         """Note a run that ended in an error."""
-        self._scans.labels(self._scanner, "failed").observe(seconds)
-        self._failures.labels(self._scanner, failure_class, str(retried).lower()).inc()
+        self._metrics.scans.labels(self._scanner, "failed").observe(seconds)
+        self._metrics.failures.labels(self._scanner, failure_class, str(retried).lower()).inc()
 
     def queue(self, snapshot: QueueSnapshot | None) -> None:
         """Note the state of the queue; None while the store does not answer."""
-        self._store_up.set(snapshot is not None)
+        self._metrics.store_up(snapshot is not None)
         if snapshot is not None:
-            for state in ("queued", "running", "delayed"):
-                self._jobs.labels(self._scanner, state).set(getattr(snapshot, state))
+            for state in ("queued", "joined", "running", "delayed"):
+                self._metrics.jobs.labels(self._scanner, state).set(getattr(snapshot, state))
 
     def waiting_for_disk(self, waiting: bool) -> None:
         """Note whether scans wait for disk space."""
         self._disk_wait.set(waiting)
+
+    def cleaned(self, files: int, size: int) -> None:
+        """Note what was removed from a cache."""
+        self._cache_files.inc(files)
+        self._cache_bytes.inc(size)

@@ -82,15 +82,9 @@ class Processes:
     def __init__(self, scratch: Path) -> None:
         self._marker = f"{MARKER}={scratch}"
         self._groups: set[int] = set()
-        self._scanners = 0
         self._warden: asyncio.subprocess.Process | None = None
         self._pipe = -1
         self._telling = asyncio.Lock()
-
-    @property
-    def running(self) -> int:
-        """How many scanner programs run now."""
-        return self._scanners
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Processes]:
@@ -153,7 +147,6 @@ class Processes:
                 ) from error
             output.close_writer()
             errors.close_writer()
-            self._scanners += 1
             timed_out = False
             try:
                 await self._tell_warden("+", process.pid)
@@ -187,7 +180,6 @@ class Processes:
                     await process.wait()
         _signal_group(process.pid, signal.SIGKILL)
         await process.wait()
-        self._scanners -= 1
         await self._tell_warden("-", process.pid)
 
     async def _start_warden(self) -> None:

@@ -65,11 +65,21 @@ class RegistryInspector:
 
     async def require_image(self, request: ScanRequest) -> None:
         """Raise ImageError if the artifact is certainly no image; say nothing if that cannot be told from here."""
+        body = await self._manifest(request)
+        if body is not None:
+            _judge(body)
+
+    async def shows_image(self, request: ScanRequest) -> bool:
+        """Whether the registry hands out the manifest to this very request; False too if that cannot be told."""
+        return await self._manifest(request) is not None
+
+    async def _manifest(self, request: ScanRequest) -> bytes | None:
+        """Return the manifest, or None if the registry does not hand it out or does not answer."""
         import httpx2  # noqa: PLC0415 - loaded by the first scan, not by the start
 
         base = request.registry.url.rstrip("/")
         if self._silent_until.get(base, 0) > time.monotonic():
-            return
+            return None
         artifact = request.artifact
         url = f"{base}/v2/{artifact.repository}/manifests/{artifact.digest}"
         try:
@@ -80,13 +90,11 @@ class RegistryInspector:
                 asyncio.timeout(_SECONDS),
                 httpx2.AsyncClient(verify=self._tls, timeout=_SECONDS, follow_redirects=False) as client,
             ):
-                body = await _fetch(client, url, request.registry)
+                return await _fetch(client, url, request.registry)
         except Exception as error:  # noqa: BLE001 - whatever is wrong here, only the scanner's own look counts
             self._silent_until[base] = time.monotonic() + _SILENCE
             log.debug("the registry cannot be asked from here; the scanner will see for itself", error=repr(error))
-            return
-        if body is not None:
-            _judge(body)
+            return None
 
 
 async def _fetch(client: httpx2.AsyncClient, url: str, registry: Registry) -> bytes | None:

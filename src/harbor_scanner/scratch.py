@@ -35,9 +35,9 @@ _ELSEWHERE = "elsewhere"
 class ScanWorkspace:
     """The workspace of one run: a directory for the scanner, its programs, and files that it had to put elsewhere."""
 
-    def __init__(self, base: Path, processes: Processes, environment: Mapping[str, str]) -> None:
+    def __init__(self, base: Path, area: Area, environment: Mapping[str, str]) -> None:
         self._base = base
-        self._processes = processes
+        self._area = area
         self._environment = environment
         self.directory = base / "work"
         self.directory.mkdir(mode=0o700)
@@ -47,8 +47,8 @@ class ScanWorkspace:
     ) -> Outcome:
         """Run a scanner CLI (see `scanners.base.Workspace`)."""
         here = str(self.directory)
-        with redacting(secrets) as redact:
-            return await self._processes.run(
+        with redacting(secrets) as redact, self._area.counted():
+            return await self._area.processes.run(
                 argv,
                 environment={**self._environment, "HOME": here, "TMPDIR": here, **environment},
                 directory=self.directory,
@@ -70,6 +70,41 @@ class ScanWorkspace:
             raise _no_room(self._base, error) from error
         path.touch(mode=0o600, exist_ok=False)
         return path
+
+
+class Area:
+    """What one scanner has of the scratch space: a directory for as long as the service runs, and workspaces."""
+
+    def __init__(self, scratch: Path, scanner: str, processes: Processes) -> None:
+        self._scratch = scratch
+        self.directory = scratch / f"scanner-{scanner}"
+        """Made by whoever needs it first."""
+        self.processes = processes
+        self.running = 0
+        """How many programs of this scanner run now."""
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a program while it runs."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    @contextlib.asynccontextmanager
+    async def workspace(self) -> AsyncIterator[ScanWorkspace]:
+        """Yield a workspace; afterwards end what still runs in it, and remove it. Raises DiskError."""
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        try:
+            base = Path(tempfile.mkdtemp(dir=self._scratch))
+            workspace = ScanWorkspace(base, self, environment)
+        except OSError as error:
+            raise _no_room(self._scratch, error) from error
+        try:
+            yield workspace
+        finally:
+            await asyncio.shield(asyncio.to_thread(_remove, base))
 
 
 class Scratch:
@@ -106,19 +141,9 @@ class Scratch:
             finally:
                 _remove(directory)
 
-    @contextlib.asynccontextmanager
-    async def workspace(self, processes: Processes) -> AsyncIterator[ScanWorkspace]:
-        """Yield a workspace; afterwards end what still runs in it, and remove it. Raises DiskError."""
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        try:
-            base = Path(tempfile.mkdtemp(dir=self.directory))
-            workspace = ScanWorkspace(base, processes, environment)
-        except OSError as error:
-            raise _no_room(self.directory, error) from error
-        try:
-            yield workspace
-        finally:
-            await asyncio.shield(asyncio.to_thread(_remove, base))
+    def area(self, scanner: str, processes: Processes) -> Area:
+        """Return the part of the scanner with this name."""
+        return Area(self.directory, scanner, processes)
 
 
 def _no_room(directory: Path, error: OSError) -> DiskError:

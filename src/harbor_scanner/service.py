@@ -11,14 +11,14 @@ import msgspec
 import structlog
 
 from harbor_scanner.errors import StoreUnavailableError
-from harbor_scanner.harbor.models import Capability
+from harbor_scanner.harbor.models import VULNERABILITY, Capability
 from harbor_scanner.harbor.validation import parse_scan_request
 from harbor_scanner.jobs.events import Events
 from harbor_scanner.jobs.model import JobState, JobStatus, QueueSnapshot
 from harbor_scanner.jobs.queue import Queue
 from harbor_scanner.jobs.store import Store
 from harbor_scanner.metadata import ScannerMetadata
-from harbor_scanner.metrics import Metrics
+from harbor_scanner.metrics import ScannerMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -57,14 +57,27 @@ class Unknown(msgspec.Struct, frozen=True):
     """No such job, or its time is over."""
 
 
-Answer = Ready | NotReady | Failed | Unknown
+class NotAsked(msgspec.Struct, frozen=True):
+    """The scan was not asked for this kind of report."""
+
+    message: str
+
+
+Answer = Ready | NotReady | Failed | Unknown | NotAsked
 
 
 class ScanService:
     """Answers Harbor for one scanner."""
 
     def __init__(
-        self, store: Store, queue: Queue, events: Events, metadata: ScannerMetadata, metrics: Metrics, *, hold: float
+        self,
+        store: Store,
+        queue: Queue,
+        events: Events,
+        metadata: ScannerMetadata,
+        metrics: ScannerMetrics,
+        *,
+        hold: float,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -92,15 +105,18 @@ class ScanService:
         log.debug("scan accepted", job=job_id, repository=request.artifact.repository, digest=request.artifact.digest)
         return job_id
 
-    async def report(self, job_id: str) -> Answer:
-        """Return what there is to say of a job, holding the answer for a while if that is only `come back`."""
+    async def report(self, job_id: str, kind: str = VULNERABILITY) -> Answer:
+        """Return what there is to say of a job, holding the answer for a while if that is only `come back`.
+
+        `kind` is one of `ScanRequest.reports`.
+        """
         began = time.monotonic()
         with self._events.watch(job_id) as ended:
             while True:
                 ended.clear()
                 patience = min(POLL_PATIENCE, began + POLL_SECONDS - time.monotonic())
                 try:
-                    status = await self._store.find(job_id, patience)
+                    status = await self._store.find(job_id, kind, patience)
                 except StoreUnavailableError as error:
                     log.warning("a poll could not be answered from the store", error=str(error))
                     return NotReady(_SHORTEST)
@@ -109,15 +125,21 @@ class ScanService:
                     log.exception("a poll could not be answered for a defect of this service", job=job_id)
                     return NotReady(_AFTER_DEFECT)
                 remaining = began + self._hold - time.monotonic()
-                if status is None or status.state.ended or status.report is not None or remaining <= 0:
-                    return self._answer(status)
+                if status is None or status.state.ended or kind not in status.reports or remaining <= 0:
+                    return self._answer(status, kind)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(remaining):
                         await ended.wait()
 
-    def _answer(self, status: JobStatus | None) -> Answer:
+    def polled(self, status: int) -> None:
+        """Count a poll that was answered with `status`."""
+        self._metrics.polled(status)
+
+    def _answer(self, status: JobStatus | None, kind: str) -> Answer:
         if status is None:
             return Unknown()
+        if kind not in status.reports:
+            return NotAsked(f"This scan was asked for {' and '.join(status.reports)}, not for {kind}.")
         if status.state is JobState.FAILED:
             return Failed(status.error)
         if status.report is not None:

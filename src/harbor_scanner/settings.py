@@ -1,28 +1,21 @@
-"""Read settings from the environment: every problem found at once, and the origin of every value kept.
+"""What a setting is: its names, its default, how its text is read, and what may be shown of it.
 
 A group of settings is a frozen struct whose fields are annotated with a `Setting`; scanners bring groups of their own.
+`layers.py` reads them.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 
 from harbor_scanner.duration import format_duration, parse_duration
-from harbor_scanner.errors import SettingsError
-
-PREFIX = "SCANNER_"
-_FILE = "_FILE"
-_SERVICE_LINK = re.compile(r"\w+(_SERVICE_(HOST|PORT\w*)|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*|\w+_PORT=\w+://.*")
-"""Variables, with their values, that Kubernetes and Docker set for services that happen to be called `scanner…`."""
-
-Group = TypeVar("Group", bound=msgspec.Struct)
+from harbor_scanner.redact import MASK
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -47,6 +40,21 @@ class Setting(msgspec.Struct, frozen=True):
     """For values that hold a secret among other things: returns what may be shown."""
     redacted: bool = True
     """Whether a secret is taken out of logs as well; not so a user name, which may be a common word."""
+    standing_file: Path | None = None
+    """A file that gives a secret if it exists and is not empty, unless a variable does."""
+    keys: tuple[str, ...] = ()
+    """Where the setting stands in values.yaml (`scannerArgs.pod`); of several spellings the first one given holds.
+    Beside them its name may stand there, at the top."""
+    read_key: Callable[[str], str] = str
+    """Turns the text of a key into the text that the variable would have."""
+    key_allowed: str = ""
+    """Completes `… must be` for a key, if it is written in another way than the variable."""
+    values_default: str | None = None
+    """The default beside a values.yaml, if it is another one: that of Qualys' deployment guide."""
+
+    def default_of(self, *, chart: bool) -> str:
+        """Return the default; `chart` tells whether that of Qualys' deployment guide is meant."""
+        return self.values_default if chart and self.values_default is not None else self.default
 
     def shown(self, text: str) -> str:
         """Return `text` as logs and screens may have it."""
@@ -55,14 +63,6 @@ class Setting(msgspec.Struct, frozen=True):
         if self.mask is not None:
             return self.mask(text)
         return "********" if self.secret else text
-
-
-class Effective(msgspec.Struct, frozen=True):
-    """A setting as it holds now, and where it came from."""
-
-    setting: Setting
-    text: str
-    origin: str
 
 
 def _whole_number(text: str) -> int:
@@ -97,6 +97,7 @@ TEXT = Kind(str, "text")
 PATH = Kind(absolute_path, "a path")
 OPTIONAL_PATH = Kind(_optional_path, "a path")
 BOOLEAN = Kind(_boolean, "true or false")
+OPTIONAL_BOOLEAN = Kind(lambda text: _boolean(text) if text else None, "true or false")
 
 
 def integer(least: int, most: int | None = None) -> Kind:
@@ -119,7 +120,8 @@ def duration(least: float = 0, most: float | None = None) -> Kind:
         bounds = f"from {format_duration(least)} to {format_duration(most)}"
 
     def parse(text: str) -> float:
-        seconds = parse_duration(text)
+        # Qualys' deployment guide writes `5m 0s` once.
+        seconds = parse_duration(re.sub(r"(?<=[a-z]) (?=\d)", "", text))
         if seconds < least or (most is not None and seconds > most):
             raise ValueError
         return seconds
@@ -154,15 +156,39 @@ def size() -> Kind:
     return Kind(parse, "a size such as 200Mi, 1Gi or 1048576")
 
 
-def _plain(text: str) -> str:
-    """Return `text`. Raises ValueError if it holds what neither JSON nor the arguments of programs may hold."""
-    if "\0" in text:
-        raise ValueError("it holds a NUL character")
+def mask_user(url: str) -> str:
+    """Return `url` without the user and password that may stand before its host."""
+    before, at, host = url.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    return f"{scheme if separator else ''}{separator}{MASK}@{host}" if at else url
+
+
+def password_in(url: str) -> str:
+    """Return the password that stands before the host of `url`, as it is written there."""
+    return url.rpartition("@")[0].rpartition("://")[2].partition(":")[2]
+
+
+def unreadable(name: str, path: Path | None) -> Iterator[str]:
+    """Yield what is wrong with the file that the setting `name` names, if it cannot be read."""
+    if path is None:
+        return
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it is not UTF-8 text") from None
-    return text
+        path.open("rb").close()
+    except OSError as error:
+        yield f"{name}: {str(path)!r} cannot be read: {error.strerror}"
+
+
+def as_text(value: object) -> str:
+    """Return the value of a setting as it would be written."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return format_duration(value)
+        case _:
+            return str(value)
 
 
 def settings_of(group: type[msgspec.Struct]) -> dict[str, Setting]:
@@ -173,79 +199,3 @@ def settings_of(group: type[msgspec.Struct]) -> dict[str, Setting]:
             if isinstance(annotation, Setting):
                 found[field] = annotation
     return found
-
-
-class Loader:
-    """Reads groups of settings from an environment and gathers what is wrong with them."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._known: set[str] = set()
-        self.effective: list[Effective] = []
-        self.problems: list[str] = []
-
-    def load(self, group: type[Group]) -> Group | None:
-        """Return the group, or None if one of its settings is wrong. An empty value means the default."""
-        values = {}
-        failed = False
-        for field, setting in settings_of(group).items():
-            before = len(self.problems)
-            text, origin = self._text(setting)
-            try:
-                values[field] = setting.kind.parse(_plain(text))
-            except ValueError as error:
-                self._wrong(setting, text, origin, str(error))
-            # A path is shown as it is used, with `~` and the like replaced.
-            shown = str(values[field]) if isinstance(values.get(field), Path) else text
-            self.effective.append(Effective(setting, shown, origin))
-            failed = failed or len(self.problems) > before
-        return None if failed else group(**values)
-
-    def require(self, condition: object, problem: str) -> None:
-        """Note `problem` unless `condition` holds."""
-        if not condition:
-            self.problems.append(problem)
-
-    def finish(self) -> None:
-        """Raise SettingsError with every problem found, if there is any."""
-        if self.problems:
-            raise SettingsError(self.problems)
-
-    def unknown(self) -> list[str]:
-        """Return a line for each variable that looks like a setting of ours and is none."""
-        lines = []
-        for name in sorted(self._environment):
-            variable = f"{name}={self._environment[name]}"
-            if not name.startswith(PREFIX) or name in self._known or _SERVICE_LINK.fullmatch(variable):
-                continue
-            near = difflib.get_close_matches(name, self._known, n=1)
-            lines.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
-        return lines
-
-    def _text(self, setting: Setting) -> tuple[str, str]:
-        self._known.add(setting.name)
-        text = self._environment.get(setting.name, "")
-        if not setting.secret:
-            return (text, "environment") if text else (setting.default, "default")
-        self._known.add(setting.name + _FILE)
-        path = self._environment.get(setting.name + _FILE, "")
-        if path and text:
-            self.problems.append(f"{setting.name} and {setting.name}{_FILE} are both set: keep one of them")
-        if not path:
-            return (text, "environment") if text else (setting.default, "default")
-        try:
-            text = Path(_plain(path)).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            self.problems.append(f"{setting.name}{_FILE}: {path!r} cannot be read: {reason}")
-            return setting.default, "default"
-        # A password that somebody meant to set must not silently become none.
-        self.require(text, f"{setting.name}{_FILE}: {path!r} is empty")
-        return text, f"file {path}"
-
-    def _wrong(self, setting: Setting, text: str, origin: str, reason: str) -> None:
-        # A mask knows how to hide a secret in a value of the right form, which this one has not.
-        value = "its value (not shown)" if setting.secret else repr(setting.shown(text))
-        where = "" if origin == "environment" else f" ({origin})"
-        why = f" ({reason})" if reason and not reason.startswith(("not a Go duration", "invalid literal")) else ""
-        self.problems.append(f"{setting.name}{where}: {value} is not allowed{why}; it must be {setting.kind.allowed}")

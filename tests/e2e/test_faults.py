@@ -187,10 +187,10 @@ def test_scans_wait_for_disk_space_and_say_so(stage: Stage) -> None:
     floor = free.f_bavail * free.f_frsize + 2**30
     with stage.service(DISK_FLOOR=str(floor)) as service:
         submit(service, [request_for("disk/short")])
-        service.wait_for(lambda: service.probe()[1]["checks"]["disk"]["state"] == "waiting", "waiting")
+        service.wait_for(lambda: service.probe()[1]["checks"]["aqua disk"]["state"] == "waiting", "waiting")
         assert service.probe()[0] == 200
         assert "scans wait for free disk space" in service.log()
-        assert "harbor_scanner_waiting_for_disk 1.0" in service.metrics()
+        assert 'harbor_scanner_waiting_for_disk{scanner="aqua"} 1.0' in service.metrics()
         assert stage.scannercli.scans() == []
 
 
@@ -208,7 +208,7 @@ def test_a_full_disk_loses_nothing(stage: Stage) -> None:
         with stage.service(DATA_DIR=str(data), DISK_FLOOR="4Mi") as service:
             filler = data / "filler"
             filler.write_bytes(bytes(20 * 2**20 + 2**19))
-            service.wait_for(lambda: service.probe()[1]["checks"]["disk"]["state"] == "waiting", "waiting")
+            service.wait_for(lambda: service.probe()[1]["checks"]["aqua disk"]["state"] == "waiting", "waiting")
             job_ids = submit(service, [request_for(f"disk/{number}") for number in range(20)])
             # Now not even the store can write: what is refused was never accepted.
             with pytest.raises(OSError, match="No space"):

@@ -227,7 +227,7 @@ def test_readiness_and_metrics_tell_of_a_scan(connected: Stage, registry: Regist
         run(scan(service, request))
         status, body = service.probe()
         assert (status, body["status"]) == (200, "ready")
-        assert set(body["checks"]) == {"store", "scanner", "disk"}
+        assert set(body["checks"]) == {"store", "aqua", "aqua disk"}
         metrics = service.metrics()
     assert 'harbor_scanner_scan_duration_seconds_count{result="finished",scanner="aqua"} 1.0' in metrics
     assert 'harbor_scanner_report_polls_total{scanner="aqua",status="200"} 1.0' in metrics

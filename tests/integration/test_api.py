@@ -11,7 +11,7 @@ import random
 import re
 import string
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harbor_scanner import service
 from harbor_scanner.errors import StoreUnavailableError
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.checks import check_metadata
 from harbor_scanner.harbor.client import CALL_LIMIT
-from harbor_scanner.harbor.models import Artifact, Registry
+from harbor_scanner.harbor.models import VULNERABILITY, Artifact, Capability, Registry
 from harbor_scanner.health import Check, CheckState, Health
 from harbor_scanner.http.auth import Authenticator
 from harbor_scanner.http.routes import BODY_LIMIT, create_app
@@ -40,9 +40,9 @@ from harbor_scanner.jobs.queue import Queue
 from harbor_scanner.jobs.store import Store
 from harbor_scanner.metrics import Metrics
 from harbor_scanner.service import NotReady
-from support.api import DOCUMENT, OUTAGE, REPORT, Api, MemoryStore, api_over, assemble
+from support.api import DOCUMENT, OUTAGE, REPORT, SBOMS, VULNERABILITIES, Api, MemoryStore, api_over, assemble
 from support.asgi import Answer, NoAnswerError, ask, sends
-from support.jobs import AUTHORIZATION, Station, connected, until, vault
+from support.jobs import AUTHORIZATION, KEEP, Station, connected, until, vault
 from support.redis_servers import RedisServer
 
 METADATA = "/api/v1/metadata"
@@ -455,8 +455,8 @@ def spied_on(api: Api) -> list[JobStatus | None]:
     looked: list[JobStatus | None] = []
     find = api.store.find
 
-    async def spy(job_id: str, patience: float) -> JobStatus | None:
-        looked.append(await find(job_id, patience))
+    async def spy(job_id: str, kind: str, patience: float) -> JobStatus | None:
+        looked.append(await find(job_id, kind, patience))
         return looked[-1]
 
     api.store.find = spy  # type: ignore[method-assign]
@@ -620,6 +620,211 @@ def test_an_unknown_report_type_is_answered_with_501(accept: str) -> None:
     assert media.GENERIC_REPORT in answer.error
 
 
+# SBOMs
+
+BOTH_CAPABILITIES = (VULNERABILITIES, SBOMS)
+HARBORS_SBOM_REQUEST = request_with(
+    "enabled_capabilities",
+    [
+        {
+            "type": "sbom",
+            "produces_mime_types": [media.SBOM_REPORT],
+            "parameters": {"sbom_media_types": ["application/spdx+json"]},
+        }
+    ],
+)
+HARBORS_PARAMETER = "sbom_media_type=application%2Fspdx%2Bjson"
+EVERY_KIND = (VULNERABILITY, *media.SBOM_FORMATS)
+
+
+def asked(query: str, accept: str | None, *kinds: str, capabilities: tuple[Capability, ...]) -> Answer:
+    """Return the answer to a poll for a finished job that was asked for `kinds`."""
+    job = JobStatus(JobState.FINISHED, reports=kinds, report=REPORT)
+    api = MemoryStore(job=job).api(capabilities=capabilities)
+    headers = {} if accept is None else {"Accept": accept}
+    return asyncio.run(ask(api.app, "GET", f"{report_of('job')}?{query}", headers))
+
+
+def asked_of_both(query: str, accept: str | None, *kinds: str) -> Answer:
+    return asked(query, accept, *(kinds or EVERY_KIND), capabilities=BOTH_CAPABILITIES)
+
+
+def test_harbor_gets_the_sbom_that_it_asks_for(valkey: RedisServer, namespace: str) -> None:
+    async def work(api: Api) -> None:
+        job_id = await submit(api, HARBORS_SBOM_REQUEST)
+        target, headers = f"{report_of(job_id)}?{HARBORS_PARAMETER}", {"Accept": media.SBOM_REPORT}
+        assert (await ask(api.app, "GET", target, headers)).status == 302
+        await api.finish()
+        answer = await ask(api.app, "GET", target, headers)
+        assert answer.status == 200
+        assert answer.headers["content-type"] == media.SBOM_REPORT
+        assert answer.body == DOCUMENT
+
+    over(valkey, namespace, work, capabilities=BOTH_CAPABILITIES)
+
+
+def test_each_kind_of_report_is_answered_with_its_own(valkey: RedisServer, namespace: str) -> None:
+    async def work(api: Api) -> None:
+        job_id = await submit(api, request_with("enabled_capabilities", [{"type": "vulnerability"}, {"type": "sbom"}]))
+        lease = await api.lease()
+        reports = {kind: gzip.compress(kind.encode()) for kind in EVERY_KIND}
+        assert await api.queue.finish(lease, {lease.job_id: reports}, KEEP, 1.0)
+        assert (await poll(api, job_id)).body == VULNERABILITY.encode()
+        for kind in media.SBOM_FORMATS:
+            target = f"{report_of(job_id)}?sbom_media_type={kind}"
+            answer = await ask(api.app, "GET", target, {"Accept": media.SBOM_REPORT})
+            assert (answer.body, answer.headers["content-type"]) == (kind.encode(), media.SBOM_REPORT)
+
+    over(valkey, namespace, work, capabilities=BOTH_CAPABILITIES)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        HARBORS_PARAMETER,
+        "sbom_media_type=application/spdx+json",
+        "sbom_media_type=Application%2FSPDX%2bjson",
+        f"more=1&{HARBORS_PARAMETER}&sbom_media_type=nonsense",
+        "sbom%5Fmedia%5Ftype=application/spdx%2Bjson",
+    ],
+)
+@pytest.mark.parametrize(
+    "accept", [media.SBOM_REPORT, media.SBOM_REPORT.replace("; ", ";"), f"text/html, {media.SBOM_REPORT};q=0.1"]
+)
+def test_the_format_of_an_sbom_may_be_written_in_any_way_that_urls_allow(query: str, accept: str) -> None:
+    answer = asked_of_both(query, accept, media.SPDX)
+    assert (answer.status, answer.headers["content-type"]) == (200, media.SBOM_REPORT)
+
+
+@pytest.mark.parametrize("accept", [None, "", "*/*", "application/*"])
+def test_a_client_that_names_a_format_but_no_type_wants_an_sbom(accept: str | None) -> None:
+    answer = asked_of_both(HARBORS_PARAMETER, accept)
+    assert answer.headers["content-type"] == media.SBOM_REPORT
+    assert asked_of_both("sbom_media_type=nonsense", accept).status == 400
+    assert asked_of_both("", accept).headers["content-type"] == media.NATIVE_REPORT
+
+
+@pytest.mark.parametrize("query", [HARBORS_PARAMETER, "sbom_media_type=nonsense", "sbom_media_type="])
+@pytest.mark.parametrize("accept", media.VULNERABILITY_REPORTS)
+def test_a_client_that_names_a_vulnerability_report_gets_it_whatever_else_it_says(query: str, accept: str) -> None:
+    answer = asked_of_both(query, accept)
+    assert (answer.status, answer.headers["content-type"]) == (200, accept)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "sbom_media_type", "sbom_media_type=", "sbom_media_type=application/json", "media_type=application/spdx+json",
+     "sbom_media_type=vulnerability", "sbom_media_type=%FF%00", "sbom_media_type=application%252Fspdx%252Bjson"],
+)  # fmt: skip
+def test_an_sbom_in_no_known_format_is_refused_with_400_naming_those_that_are(query: str) -> None:
+    answer = asked_of_both(query, media.SBOM_REPORT)
+    assert answer.status == 400
+    assert "sbom_media_type" in answer.error
+    assert all(name in answer.error for name in media.SBOM_FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kinds"),
+    [
+        (media.GENERIC_REPORT, (media.SPDX,)),
+        (media.SBOM_REPORT, (VULNERABILITY,)),
+        (media.SBOM_REPORT, (VULNERABILITY, media.CYCLONEDX)),
+    ],
+)
+def test_a_report_that_the_scan_was_not_asked_for_is_refused_with_400(accept: str, kinds: tuple[str, ...]) -> None:
+    answer = asked_of_both(HARBORS_PARAMETER, accept, *kinds)
+    assert answer.status == 400
+    assert all(kind in answer.error for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("capability", "accept", "offered"),
+    [(VULNERABILITIES, media.SBOM_REPORT, media.GENERIC_REPORT), (SBOMS, media.GENERIC_REPORT, media.SBOM_REPORT)],
+)
+def test_a_type_that_the_scanner_does_not_make_is_answered_with_501(
+    capability: Capability, accept: str, offered: str
+) -> None:
+    answer = asked(HARBORS_PARAMETER, accept, *EVERY_KIND, capabilities=(capability,))
+    assert answer.status == 501
+    assert offered in answer.error
+    assert accept not in answer.error
+
+
+def test_polls_for_sboms_are_counted_with_the_others() -> None:
+    async def run() -> None:
+        api = MemoryStore(job=JobStatus(JobState.RUNNING)).api(capabilities=BOTH_CAPABILITIES)
+        for query in ("", HARBORS_PARAMETER):
+            await ask(api.app, "GET", f"{report_of('job')}?{query}", {"Accept": media.SBOM_REPORT})
+        assert value(await samples(api), "harbor_scanner_report_polls_total", status="400") == 2
+
+    asyncio.run(run())
+
+
+# Several scanners
+
+
+def several(*names: str) -> tuple[ASGIApp, dict[str, MemoryStore]]:
+    """Return an application of several scanners, and the stores behind them."""
+    stores = {name: MemoryStore(**{name: JobStatus(JobState.FINISHED, report=REPORT)}) for name in names}
+    services = {name: store.api().service for name, store in stores.items()}
+    return create_app(Health(), Metrics(), services), stores
+
+
+def test_each_scanner_answers_under_its_own_base_path_and_the_first_at_the_root_too() -> None:
+    async def run() -> None:
+        app, stores = several("one", "two")
+        body = msgspec.json.encode(SCAN_REQUEST)
+        for base, name, other in (("", "one", "two"), ("/one", "one", "two"), ("/two", "two", "one")):
+            before = len(stores[other].accepted)
+            assert (await ask(app, "POST", f"{base}{SCAN}", body=body)).status == 202
+            assert stores[name].accepted
+            assert len(stores[other].accepted) == before, "the others hear nothing of it"
+            assert check_metadata((await ask(app, "GET", f"{base}{METADATA}")).body).capabilities
+            headers = {"Accept": media.GENERIC_REPORT}
+            assert (await ask(app, "GET", f"{base}{report_of(name)}", headers)).status == 200
+            assert (await ask(app, "GET", f"{base}{report_of(other)}", headers)).status == 404
+
+    asyncio.run(run())
+
+
+def test_a_scanner_in_trouble_leaves_the_others_alone() -> None:
+    async def run() -> None:
+        app, stores = several("one", "two")
+        stores["one"].trouble = OUTAGE
+        body = msgspec.json.encode(SCAN_REQUEST)
+        assert (await ask(app, "POST", f"/one{SCAN}", body=body)).status == 500
+        assert (await ask(app, "POST", f"/two{SCAN}", body=body)).status == 202
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("base", ["/three", "/One", "/one/two", "/api"])
+def test_a_scanner_that_is_not_there_is_answered_with_404_naming_those_that_are(base: str) -> None:
+    async def run() -> None:
+        app, _ = several("one", "two")
+        for method, path in (("GET", METADATA), ("POST", SCAN), ("GET", report_of("one"))):
+            answer = await ask(app, method, f"{base}{path}")
+            assert answer.status == 404
+            assert "/one/api/v1, /two/api/v1" in answer.error
+
+    asyncio.run(run())
+
+
+def test_no_base_path_is_open_to_those_who_show_no_credentials() -> None:
+    async def run() -> None:
+        services = {"one": MemoryStore().api().service, "two": MemoryStore().api().service}
+        app = create_app(Health(), Metrics(), services, Authenticator(tokens=["t"]))
+        for base in ("", "/one", "/two"):
+            for method, path, _ in GUARDED:
+                assert (await ask(app, method, base + path)).status == 401
+                assert (await ask(app, method, base + path, {"Authorization": "Bearer t"})).status != 401
+
+    asyncio.run(run())
+
+
+# Failures
+
+
 def test_a_failed_scan_is_answered_with_500_and_its_message(valkey: RedisServer, namespace: str) -> None:
     message = '[image] Kein "Abbild": \\ \u0000\n\t<b>🐳</b>'
 
@@ -685,11 +890,11 @@ def test_a_store_that_goes_silent_while_a_poll_is_held_delays_the_answer_no_furt
     looked = spied_on(api)
     find = api.store.find
 
-    async def silent_at_last(job_id: str, patience: float) -> JobStatus | None:
+    async def silent_at_last(job_id: str, kind: str, patience: float) -> JobStatus | None:
         if looked:
             await asyncio.sleep(patience)
             raise OUTAGE
-        return await find(job_id, patience)
+        return await find(job_id, kind, patience)
 
     api.store.find = silent_at_last  # type: ignore[method-assign]
     assert asyncio.run(asyncio.wait_for(poll(api, "job"), SOON)).status == 302
@@ -712,7 +917,7 @@ async def refresh_after(api: Api, snapshot: QueueSnapshot | None, status: JobSta
     """Return what a poll of such a job is told while the queue is so."""
     api.service.snapshot = snapshot
     api.store.jobs["job"] = status  # type: ignore[attr-defined]
-    answer = await api.service.report("job")
+    answer = await api.service.report("job", VULNERABILITY)
     assert isinstance(answer, NotReady)
     return answer.refresh_after
 
@@ -831,7 +1036,7 @@ def test_ready_is_refused_until_the_first_start_and_while_draining_but_not_for_t
 
 
 def test_a_worker_answers_probes_and_metrics_and_nothing_else() -> None:
-    app = create_app(Health(), Metrics("imaginary"))
+    app = create_app(Health(), Metrics(), {})
 
     async def statuses() -> dict[str, int]:
         paths = ("/probe/healthy", "/probe/ready", "/metrics", METADATA, report_of("1"), "/openapi.json")
@@ -872,11 +1077,13 @@ def test_metrics_tell_of_the_queue_the_scans_the_failures_the_polls_and_the_proc
         for job_id, status in zip((*ids, "nobody"), (200, 500, 302, 302, 404), strict=True):
             assert (await poll(api, job_id)).status == status
         # What workers tell of themselves.
-        api.metrics.watch_processes(lambda: 1)
-        api.metrics.started(lease.started_at - lease.queued_at)
-        api.metrics.finished(12.0, 123_456, {"High": 3, "Low": 0})
-        api.metrics.failed(1.0, "registry", retried=False)
-        api.metrics.failed(2.0, "scanner-unreachable", retried=True)
+        metrics = api.metrics.of("imaginary")
+        metrics.watch_processes(lambda: 1)
+        metrics.started(lease.started_at - lease.queued_at)
+        metrics.finished(12.0)
+        metrics.reported("vulnerability", 123_456, {"High": 3, "Low": 0})
+        metrics.failed(1.0, "registry", retried=False)
+        metrics.failed(2.0, "scanner-unreachable", retried=True)
 
         watch = asyncio.create_task(api.service.watch_queue())
         await until(lambda: api.service.snapshot is not None, "the queue was looked at")
@@ -1042,22 +1249,24 @@ def test_probes_and_metrics_are_open_to_everybody() -> None:
 # The document
 
 
+def operations(paths: Iterable[tuple[str, Iterable[str]]]) -> set[tuple[str, str]]:
+    return {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths for method in methods}
+
+
 def test_the_document_and_the_routes_name_the_same_operations() -> None:
     app = MemoryStore().api().app
     assert isinstance(app, Starlette)
     answer = asyncio.run(ask(app, "GET", "/openapi.json"))
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
-    documented = {
-        (method.upper(), re.sub(r"\{\w+\}", "{}", path))
-        for path, operations in json.loads(answer.body)["paths"].items()
-        for method in operations
-    }
-    routed = {
-        (method, re.sub(r"\{\w+\}", "{}", route.path))
-        for route in app.routes
-        if isinstance(route, Route)
-        for method in (route.methods or set()) - {"HEAD"}
-    }
-    assert len(routed) == len(app.routes)
-    assert documented == routed
+    paths = json.loads(answer.body)["paths"]
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    assert len(routes) == len(app.routes)
+    routed = operations((route.path, (route.methods or set()) - {"HEAD"}) for route in routes)
+    at_the_root = {(method, path) for method, path in routed if not path.startswith("/imaginary/")}
+    assert operations((path, item.keys() - {"servers"}) for path, item in paths.items()) == at_the_root
+
+    under_a_base_path = {(method, path.removeprefix("/imaginary")) for method, path in routed - at_the_root}
+    with_servers = ((path, item.keys() - {"servers"}) for path, item in paths.items() if "servers" in item)
+    assert operations(with_servers) == under_a_base_path
+    assert all("/{scanner}" in (server["url"] for server in paths[path]["servers"]) for path in (METADATA, SCAN))

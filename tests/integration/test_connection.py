@@ -14,11 +14,13 @@ import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from harbor_scanner.errors import StoreUnavailableError
+from harbor_scanner.harbor.media import CYCLONEDX, SPDX
+from harbor_scanner.harbor.models import VULNERABILITY
 from harbor_scanner.jobs.address import RedisAddress, parse_redis_url
 from harbor_scanner.jobs.connection import Connections
 from harbor_scanner.jobs.model import JobState
 from harbor_scanner.jobs.store import Store
-from support.jobs import KEEP, PATIENCE, Station, connected, scan_request, station, until
+from support.jobs import KEEP, PATIENCE, Station, connected, scan_request, station, until, vulnerabilities
 from support.redis_servers import (
     MASTER,
     Account,
@@ -58,14 +60,38 @@ async def lives_through_a_job(here: Station) -> None:
         assert await here.queue.give_back(lease)
         (lease,) = await here.queue.reclaim(1)
         with events.watch("job") as ended:
-            assert await here.queue.finish(lease, b"report", KEEP, 1.0)
+            assert await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
             await until(ended.is_set, "the end was heard of")
-        status = await here.store.find("job", PATIENCE)
+        status = await here.store.find("job", VULNERABILITY, PATIENCE)
         assert status is not None
         assert (status.state, status.report) == (JobState.FINISHED, b"report")
         assert (await here.store.snapshot(PATIENCE)).slots == 1
         await here.store.shared_secret("secret", PATIENCE)
         await here.store.retract("worker-1", PATIENCE)
+
+
+async def shares_a_run(here: Station) -> None:
+    """Have a job joined by others, of which one is sent away, one is ended with it, and the last is left by it."""
+    kinds = (VULNERABILITY, SPDX, CYCLONEDX)
+    for kind in kinds:
+        await here.queue.accept(f"with {kind}", scan_request(2).asking_for([kind]), PATIENCE)
+    (lease,) = await here.queue.lease(9)
+    sent, kept = await here.queue.gather(lease)
+    assert await here.queue.part(lease, sent)
+    (own,) = await here.queue.lease(9)
+    assert own.job_id == sent.job_id
+    assert await here.queue.finish(lease, {lease.job_id: {}, kept.job_id: {CYCLONEDX: b"sbom"}}, KEEP, 1.0)
+    status = await here.store.find(kept.job_id, CYCLONEDX, PATIENCE)
+    assert status is not None
+    assert status.report == b"sbom"
+
+    for kind in (SPDX, CYCLONEDX):
+        await here.queue.accept(f"left with {kind}", scan_request(2).asking_for([kind]), PATIENCE)
+    (lease,) = await here.queue.lease(9)
+    assert await here.queue.fail(lease, "broken", KEEP)
+    (own,) = await here.queue.lease(9)
+    assert own.job_id == f"left with {CYCLONEDX}"
+    assert (await here.store.snapshot(PATIENCE)).joined == 0
 
 
 async def problem_with(address: RedisAddress, **settings: Any) -> str:
@@ -99,8 +125,9 @@ def test_a_redis_url_with_a_password_reaches_its_database(guarded: RedisServer, 
 
     async def scenario() -> None:
         address = parse_redis_url(f"redis://{login}@127.0.0.1:{guarded.port}/{database}")
-        async with station(address, NAMESPACE) as here:
+        async with station(address, NAMESPACE, joining=True) as here:
             await lives_through_a_job(here)
+            await shares_a_run(here)
             assert guarded.ask("EXISTS", here.store.job("job"), database=database) == 1
             assert guarded.ask("EXISTS", here.store.job("job"), database=database + 1) == 0
 

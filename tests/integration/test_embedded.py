@@ -20,8 +20,9 @@ import pytest
 from harbor_scanner import embedded
 from harbor_scanner.embedded import EmbeddedStore, stored_secret
 from harbor_scanner.errors import StartError, StoreUnavailableError
+from harbor_scanner.harbor.models import VULNERABILITY
 from harbor_scanner.jobs.address import RedisAddress
-from support.jobs import KEEP, PATIENCE, Station, scan_request, station
+from support.jobs import KEEP, PATIENCE, Station, scan_request, station, vulnerabilities
 
 LONG = 60.0
 NAMESPACE = "harbor.scanner:store"
@@ -365,7 +366,7 @@ def test_a_full_disk_loses_nothing_and_all_goes_on_when_there_is_room(small_disk
             assert 1 < len(accepted) < 1000
 
             # What is there can still be asked for, if not at every moment.
-            status = await running.here.store.find("job-0", LONG)
+            status = await running.here.store.find("job-0", VULNERABILITY, LONG)
             assert status is not None
             waiting = asyncio.create_task(accept(LONG))
             await asyncio.sleep(0.5)
@@ -373,14 +374,14 @@ def test_a_full_disk_loses_nothing_and_all_goes_on_when_there_is_room(small_disk
             await waiting
             await accept(LONG)
 
-            assert await running.here.queue.finish(lease, b"report", KEEP, 1.0)
+            assert await running.here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
             survivors = set(await leased(running))
             assert survivors >= set(accepted[1:])
             # One that was refused may be there as well: nobody can tell whether it had reached the disk.
             assert len(survivors) <= len(accepted)
         async with opened(small_disk) as running:
             for job_id in accepted:
-                assert await running.here.store.find(job_id, PATIENCE) is not None
+                assert await running.here.store.find(job_id, VULNERABILITY, PATIENCE) is not None
 
     asyncio.run(scenario())
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from harbor_scanner.harbor.models import VULNERABILITY
 from harbor_scanner.jobs import events as events_module
 from harbor_scanner.jobs.address import RedisAddress
 from harbor_scanner.jobs.events import Events
 from harbor_scanner.jobs.model import JobState
-from support.jobs import KEEP, PATIENCE, Station, scan_request, station, until
+from support.jobs import KEEP, PATIENCE, Station, scan_request, station, until, vulnerabilities
 from support.proxy import Proxy
 from support.redis_servers import RedisServer
 
@@ -54,13 +55,13 @@ def test_who_waits_for_a_job_is_woken_when_it_ends(engine: RedisServer, namespac
             (lease,) = await worker.queue.lease(1)
             with events.watch("job-1") as ended, events.watch("job-1") as too, events.watch("job-2") as another:
                 if end == "finish":
-                    await worker.queue.finish(lease, b"report", KEEP, 1.0)
+                    await worker.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
                 else:
                     await worker.queue.fail(lease, "broken", KEEP)
                 await heard(ended)
                 await heard(too)
                 assert not another.is_set()
-            status = await here.store.find("job-1", PATIENCE)
+            status = await here.store.find("job-1", VULNERABILITY, PATIENCE)
             assert status is not None
             assert status.state in {JobState.FINISHED, JobState.FAILED}
 
@@ -117,10 +118,10 @@ def test_who_looked_just_before_the_subscription_began_is_told_to_look_again(
                     await until(lambda: proxy.held_back, "the subscription is on its way")
                     # It looks, sees a running job, and goes to sleep; then the job ends.
                     ended.clear()
-                    status = await here.store.find("job-1", PATIENCE)
+                    status = await here.store.find("job-1", VULNERABILITY, PATIENCE)
                     assert status is not None
                     assert status.state is JobState.RUNNING
-                    await worker.queue.finish(lease, b"report", KEEP, 1.0)
+                    await worker.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
                     proxy.let_go()
                     await heard(ended)
 

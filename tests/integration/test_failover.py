@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
+from harbor_scanner.harbor.models import VULNERABILITY
 from harbor_scanner.jobs.model import JobState, Lease
-from support.jobs import KEEP, PATIENCE, Station, ride_out, scan_request, station, until
+from support.jobs import KEEP, PATIENCE, Station, ride_out, scan_request, station, until, vulnerabilities
 from support.redis_servers import SentinelDeployment, eventually, program, under_sentinels
 
 LONG = 60.0
@@ -55,11 +56,11 @@ async def settled(deployment: SentinelDeployment) -> None:
 
 
 async def finished(here: Station, lease: Lease) -> bool:
-    return await ride_out(lambda: here.queue.finish(lease, lease.job_id.encode(), KEEP, 1.0))
+    return await ride_out(lambda: here.queue.finish(lease, vulnerabilities(lease, lease.job_id.encode()), KEEP, 1.0))
 
 
 async def report_of(here: Station, job_id: str) -> bytes | None:
-    status = await ride_out(lambda: here.store.find(job_id, PATIENCE))
+    status = await ride_out(lambda: here.store.find(job_id, VULNERABILITY, PATIENCE))
     if status is None:
         return None
     assert status.state is JobState.FINISHED
@@ -73,7 +74,7 @@ def test_what_was_replicated_survives_the_master_in_whatever_state_it_is(
         async with under(deployment, namespace, "worker-1") as here:
             await accepted(here, *range(9))
             finishes, runs, fails = await here.queue.lease(3)
-            assert await here.queue.finish(finishes, b"report", KEEP, 1.0)
+            assert await here.queue.finish(finishes, vulnerabilities(finishes, b"report"), KEEP, 1.0)
             assert await here.queue.retry(fails, 0, "unreachable")
             await settled(deployment)
 
@@ -83,7 +84,7 @@ def test_what_was_replicated_survives_the_master_in_whatever_state_it_is(
             assert deployment.master is not master
 
             # A repeated end is still the same end, and the lease that was held still holds.
-            assert await here.queue.finish(finishes, b"report", KEEP, 1.0)
+            assert await here.queue.finish(finishes, vulnerabilities(finishes, b"report"), KEEP, 1.0)
             assert await finished(here, runs)
             assert await here.queue.promote() == 1
             leases = await here.queue.lease(99)

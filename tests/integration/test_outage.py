@@ -14,8 +14,9 @@ import pytest
 from redis.exceptions import BusyLoadingError
 
 from harbor_scanner.errors import StoreUnavailableError
+from harbor_scanner.harbor.models import VULNERABILITY
 from harbor_scanner.jobs.model import JobState
-from support.jobs import KEEP, PATIENCE, Station, ride_out, scan_request, station, until
+from support.jobs import KEEP, PATIENCE, Station, ride_out, scan_request, station, until, vulnerabilities
 from support.redis_servers import RedisServer, program, serving
 
 LONG = 60.0
@@ -63,7 +64,8 @@ class Load:
             # One worker, which runs nothing while it looks for what is left of an outage.
             leases = await ride_out(lambda: queue.lease(4)) or await ride_out(lambda: queue.reclaim(4, idle_seconds=0))
             for lease in leases:
-                if await ride_out(lambda: queue.finish(lease, lease.job_id.encode(), KEEP, 1.0)):  # noqa: B023
+                reports = vulnerabilities(lease, lease.job_id.encode())
+                if await ride_out(lambda: queue.finish(lease, reports, KEEP, 1.0)):  # noqa: B023
                     self.ends[lease.job_id] += 1
 
     async def more(self, count: int) -> None:
@@ -94,7 +96,7 @@ def test_every_accept_that_returned_survives_the_kill_and_every_job_ends_once(
                 load.close()
             assert load.ends == dict.fromkeys(load.accepted, 1)
             for job_id in load.accepted:
-                status = await api.store.find(job_id, PATIENCE)
+                status = await api.store.find(job_id, VULNERABILITY, PATIENCE)
                 assert status is not None
                 assert (status.state, status.report) == (JobState.FINISHED, job_id.encode())
             assert durable.ask("XLEN", api.store.queue) == 0
@@ -202,7 +204,7 @@ def test_a_command_that_is_refused_for_good_is_no_reason_to_wait(own: RedisServe
             own.ask("SET", here.store.job("job-1"), "something else")
             async with asyncio.timeout(LONG / 2):
                 with pytest.raises(StoreUnavailableError, match="refused"):
-                    await here.store.find("job-1", LONG)
+                    await here.store.find("job-1", VULNERABILITY, LONG)
 
     asyncio.run(scenario())
 
@@ -235,8 +237,8 @@ def test_a_server_that_comes_back_empty_is_worked_on_at_once(own: RedisServer, n
 
             # All the scripts and the queue itself are gone; the first to notice may be anybody.
             assert await here.queue.prolong([lease]) == {lease.entry}
-            assert await here.queue.finish(lease, b"report", KEEP, 1.0) is False
-            assert await here.store.find("before", PATIENCE) is None
+            assert await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0) is False
+            assert await here.store.find("before", VULNERABILITY, PATIENCE) is None
             own.ask("FLUSHALL")
             assert (await here.store.snapshot(PATIENCE)).queued == 0
             own.ask("FLUSHALL")
@@ -245,6 +247,6 @@ def test_a_server_that_comes_back_empty_is_worked_on_at_once(own: RedisServer, n
 
             await here.queue.accept("after", scan_request(), PATIENCE)
             (lease,) = await here.queue.lease(1)
-            assert await here.queue.finish(lease, b"report", KEEP, 1.0)
+            assert await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
 
     asyncio.run(scenario())

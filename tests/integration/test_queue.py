@@ -7,39 +7,28 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from harbor_scanner.errors import InternalError, ScannerConfigurationError, StoreUnavailableError
-from harbor_scanner.jobs.model import JobState, Lease
+from harbor_scanner.harbor.models import VULNERABILITY
+from harbor_scanner.jobs.model import Companion, JobState, Lease
 from harbor_scanner.jobs.queue import Queue
 from harbor_scanner.jobs.store import GROUP
 from harbor_scanner.jobs.vault import Vault
-from support.jobs import AUTHORIZATION, KEEP, PATIENCE, ROBOT_PASSWORD, Station, scan_request, station, until, vault
+from support.jobs import (
+    AUTHORIZATION,
+    KEEP,
+    PATIENCE,
+    ROBOT_PASSWORD,
+    Station,
+    everything_in,
+    lose_a_reply,
+    scan_request,
+    station,
+    until,
+    vault,
+    vulnerabilities,
+)
 from support.redis_servers import RedisServer
-
-
-def everything_in(server: RedisServer, namespace: str) -> bytes:
-    """Return all that the server keeps for a namespace, as it keeps it."""
-    found = []
-    for key in server.keys(f"{namespace}*"):
-        match server.ask("TYPE", key):
-            case b"hash":
-                value = server.ask("HGETALL", key)
-            case b"stream":
-                value = server.ask("XRANGE", key, "-", "+")
-            case b"zset":
-                value = server.ask("ZRANGE", key, 0, -1)
-            case _:
-                value = server.ask("GET", key)
-        found += [key.encode(), *_flat(value)]
-    return b"\n".join(found)
-
-
-def _flat(value: Any) -> list[bytes]:
-    if isinstance(value, bytes):
-        return [value]
-    items = [*value, *value.values()] if isinstance(value, dict) else value
-    return [part for item in items for part in _flat(item)]
 
 
 def pending(server: RedisServer, here: Station) -> int:
@@ -54,7 +43,7 @@ async def accepted(here: Station, *numbers: int) -> list[str]:
 
 
 async def state_of(here: Station, job_id: str) -> JobState:
-    status = await here.store.find(job_id, PATIENCE)
+    status = await here.store.find(job_id, VULNERABILITY, PATIENCE)
     assert status is not None
     return status.state
 
@@ -105,7 +94,7 @@ def test_credentials_never_lie_in_the_store_in_clear_and_are_gone_when_the_job_e
             assert await here.queue.promote() == 1
             lease = await one_lease(here)
             if end == "finish":
-                assert await here.queue.finish(lease, b"report", KEEP, 1.0)
+                assert await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
             else:
                 assert await here.queue.fail(lease, "broken", KEEP)
 
@@ -135,13 +124,13 @@ def test_a_finished_job_is_kept_with_its_report_from_its_end_on(engine: RedisSer
     async def scenario() -> None:
         async with station(engine.address, namespace) as here:
             (job_id,) = await accepted(here, 1)
-            job, report = here.store.job(job_id), here.store.report(job_id)
+            job, report = here.store.job(job_id), here.store.reports(job_id)
             assert engine.ask("PTTL", job) == -1
             lease = await one_lease(here)
             assert engine.ask("PTTL", job) == -1
-            assert await here.queue.finish(lease, b"\x1f\x8breport", KEEP, 12.5)
+            assert await here.queue.finish(lease, vulnerabilities(lease, b"\x1f\x8breport"), KEEP, 12.5)
 
-            status = await here.store.find(job_id, PATIENCE)
+            status = await here.store.find(job_id, VULNERABILITY, PATIENCE)
             assert status is not None
             assert (status.state, status.report, status.error) == (JobState.FINISHED, b"\x1f\x8breport", "")
             for key in (job, report):
@@ -155,7 +144,7 @@ def test_a_failed_job_is_kept_with_its_error(engine: RedisServer, namespace: str
         async with station(engine.address, namespace) as here:
             (job_id,) = await accepted(here, 1)
             assert await here.queue.fail(await one_lease(here), "[image] no image: naïve", KEEP)
-            status = await here.store.find(job_id, PATIENCE)
+            status = await here.store.find(job_id, VULNERABILITY, PATIENCE)
             assert status is not None
             assert (status.state, status.error, status.report) == (JobState.FAILED, "[image] no image: naïve", None)
             assert 0 < engine.ask("PTTL", here.store.job(job_id)) <= KEEP * 1000
@@ -171,7 +160,7 @@ def test_an_error_that_is_no_sound_text_ends_its_job_all_the_same(engine: RedisS
             assert await here.queue.retry(lease, 0, "no such file: caf\udce9")
             await here.queue.promote()
             assert await here.queue.fail(await one_lease(here), "no such file: caf\udce9", KEEP)
-            status = await here.store.find("job-1", PATIENCE)
+            status = await here.store.find("job-1", VULNERABILITY, PATIENCE)
             assert status is not None
             assert status.error.startswith("no such file: caf")
 
@@ -182,13 +171,14 @@ def test_a_job_and_its_report_expire_together(engine: RedisServer, namespace: st
     async def scenario() -> None:
         async with station(engine.address, namespace) as here:
             (job_id,) = await accepted(here, 1)
-            assert await here.queue.finish(await one_lease(here), b"report", 0.05, 1.0)
+            lease = await one_lease(here)
+            assert await here.queue.finish(lease, vulnerabilities(lease, b"report"), 0.05, 1.0)
 
             async def gone() -> bool:
-                return await here.store.find(job_id, PATIENCE) is None
+                return await here.store.find(job_id, VULNERABILITY, PATIENCE) is None
 
             await until(gone, "the job is forgotten")
-            assert engine.keys(f"{namespace}:job:*") | engine.keys(f"{namespace}:report:*") == set()
+            assert engine.keys(f"{namespace}:job:*") | engine.keys(f"{namespace}:reports:*") == set()
 
     asyncio.run(scenario())
 
@@ -199,7 +189,7 @@ def test_nothing_stays_in_the_queue_when_all_jobs_have_ended(engine: RedisServer
             await accepted(here, *range(20))
             for number, lease in enumerate(await here.queue.lease(20)):
                 if number % 2:
-                    await here.queue.finish(lease, b"report", KEEP, 1.0)
+                    await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
                 else:
                     await here.queue.fail(lease, "broken", KEEP)
             assert engine.ask("XLEN", here.store.queue) == 0
@@ -217,7 +207,7 @@ def test_a_request_accepted_twice_is_one_job(engine: RedisServer, namespace: str
             lease = await one_lease(here)
             await accepted(here, 1)
             assert await here.queue.lease(5) == []
-            await here.queue.finish(lease, b"report", KEEP, 1.0)
+            await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0)
             await accepted(here, 1)
             assert await here.queue.lease(5) == []
             assert await state_of(here, "job-1") is JobState.FINISHED
@@ -270,7 +260,7 @@ def test_a_worker_that_lost_its_lease_can_end_nothing(engine: RedisServer, names
             (held,) = await here.queue.reclaim(1, idle_seconds=0)
 
             steps: dict[str, Callable[[], Awaitable[bool]]] = {
-                "finish": lambda: late.queue.finish(lost, b"late", KEEP, 1.0),
+                "finish": lambda: late.queue.finish(lost, vulnerabilities(lost, b"late"), KEEP, 1.0),
                 "fail": lambda: late.queue.fail(lost, "late", KEEP),
                 "retry": lambda: late.queue.retry(lost, 0, "late"),
                 "give_back": lambda: late.queue.give_back(lost),
@@ -281,9 +271,9 @@ def test_a_worker_that_lost_its_lease_can_end_nothing(engine: RedisServer, names
             assert engine.ask("ZCARD", here.store.delayed) == 0
             assert await here.queue.prolong([held]) == set()
 
-            assert await here.queue.finish(held, b"right", KEEP, 1.0)
+            assert await here.queue.finish(held, vulnerabilities(held, b"right"), KEEP, 1.0)
             assert await steps[step]() is False
-            status = await here.store.find("job-1", PATIENCE)
+            status = await here.store.find("job-1", VULNERABILITY, PATIENCE)
             assert status is not None
             assert (status.state, status.report) == (JobState.FINISHED, b"right")
 
@@ -346,28 +336,6 @@ def test_a_job_to_be_tried_again_waits_for_its_delay(engine: RedisServer, namesp
     asyncio.run(scenario())
 
 
-class ReplyLost:
-    """Lets the operations of a store take effect, and loses the reply of the first `count` of them."""
-
-    def __init__(self, here: Station, count: int = 1) -> None:
-        self._call = here.store.call
-        self.count = count
-
-    async def __call__(self, operation: Callable[[Any], Awaitable[Any]], patience: float) -> Any:
-        async def lossy(redis: Any) -> Any:
-            result = await operation(redis)
-            if self.count > 0:
-                self.count -= 1
-                raise RedisConnectionError("the reply got lost")
-            return result
-
-        return await self._call(lossy, patience)
-
-
-def lose_a_reply(here: Station, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(here.store, "call", ReplyLost(here))
-
-
 def test_a_lost_reply_makes_no_second_job_no_second_end_and_no_second_attempt(
     engine: RedisServer, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,7 +363,7 @@ def test_a_lost_reply_makes_no_second_job_no_second_end_and_no_second_attempt(
             (lease,) = await here.queue.lease(1)
             assert lease.attempt == 2
             lose_a_reply(here, monkeypatch)
-            assert await here.queue.finish(lease, b"report", KEEP, 10.0)
+            assert await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 10.0)
             assert await state_of(here, "job-1") is JobState.FINISHED
             assert engine.ask("XLEN", here.store.queue) == 0
             assert (await here.store.snapshot(PATIENCE)).scan_seconds == 10.0
@@ -499,11 +467,13 @@ def test_a_server_that_lost_its_data_under_running_scans_is_worked_on_at_once(
             assert await here.queue.prolong([lease]) == {lease.entry}
             assert await here.queue.reclaim(5, idle_seconds=0) == []
             assert await here.queue.promote() == 0
+            assert await here.queue.gather(lease) == []
+            assert await here.queue.part(lease, Companion("job-2", lease.body)) is False
             assert await here.queue.give_back(lease) is False
             assert await here.queue.retry(lease, 0, "unreachable") is False
             assert await here.queue.fail(lease, "broken", KEEP) is False
-            assert await here.queue.finish(lease, b"report", KEEP, 1.0) is False
-            assert await here.store.find("job-1", PATIENCE) is None
+            assert await here.queue.finish(lease, vulnerabilities(lease, b"report"), KEEP, 1.0) is False
+            assert await here.store.find("job-1", VULNERABILITY, PATIENCE) is None
             snapshot = await here.store.snapshot(PATIENCE)
             assert (snapshot.queued, snapshot.running) == (0, 0)
 
@@ -529,7 +499,7 @@ def test_many_workers_share_many_jobs_without_running_one_twice(engine: RedisSer
             while leases := await here.queue.lease(3):
                 await here.queue.prolong(leases)
                 for lease in leases:
-                    assert await here.queue.finish(lease, lease.job_id.encode(), KEEP, 1.0)
+                    assert await here.queue.finish(lease, vulnerabilities(lease, lease.job_id.encode()), KEEP, 1.0)
                     done.append(lease.job_id)
 
     async def scenario() -> None:
@@ -538,7 +508,7 @@ def test_many_workers_share_many_jobs_without_running_one_twice(engine: RedisSer
             await asyncio.gather(*(work(f"worker-{number}") for number in range(workers)))
             assert sorted(done) == sorted(f"job-{number}" for number in range(jobs))
             for job_id in done:
-                status = await here.store.find(job_id, PATIENCE)
+                status = await here.store.find(job_id, VULNERABILITY, PATIENCE)
                 assert status is not None
                 assert status.report == job_id.encode()
 
@@ -552,12 +522,12 @@ def test_the_snapshot_tells_what_waits_runs_and_can_run(engine: RedisServer, nam
             await here.store.announce("worker-1", 2, "1.2.3", PATIENCE)
             await here.store.announce("worker-2", 3, "", PATIENCE)
             first, second, _ = await here.queue.lease(3)
-            await here.queue.finish(first, b"report", KEEP, 10.0)
+            await here.queue.finish(first, vulnerabilities(first, b"report"), KEEP, 10.0)
             await here.queue.retry(second, 3600, "unreachable")
             snapshot = await here.store.snapshot(PATIENCE)
             assert (snapshot.queued, snapshot.running, snapshot.delayed, snapshot.slots) == (2, 1, 1, 5)
             assert snapshot.scan_seconds == 10.0
-            status = await here.store.find("job-5", PATIENCE)
+            status = await here.store.find("job-5", VULNERABILITY, PATIENCE)
             assert status is not None
             assert (status.sequence, snapshot.started_sequence) == (5, 3)
 
@@ -575,7 +545,7 @@ def test_a_worker_that_ends_is_forgotten_but_never_what_it_holds(engine: RedisSe
             await accepted(here, 1, 2)
             kept = await here.queue.lease(1)
             done = await other.queue.lease(1)
-            assert await other.queue.finish(done[0], b"report", KEEP, 1.0)
+            assert await other.queue.finish(done[0], vulnerabilities(done[0], b"report"), KEEP, 1.0)
 
             await other.store.retract("worker-1", PATIENCE)
             assert consumers(engine, here) == {"b"}

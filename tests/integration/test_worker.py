@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,171 +22,24 @@ from harbor_scanner.errors import (
     ScannerUnreachableError,
     TimeLimitError,
 )
-from harbor_scanner.harbor.models import Capability, Finding, ScannerInfo, ScanRequest, Severity
+from harbor_scanner.harbor.models import VULNERABILITY, Finding, ScanRequest
 from harbor_scanner.jobs import queue as queue_module
 from harbor_scanner.jobs import worker as worker_module
-from harbor_scanner.jobs.model import JobState, JobStatus, Lease
+from harbor_scanner.jobs.model import JobState, Lease
 from harbor_scanner.jobs.store import GROUP
-from harbor_scanner.jobs.worker import Worker, WorkerOptions
-from harbor_scanner.metrics import Metrics
-from harbor_scanner.process import Processes
-from harbor_scanner.scanners.base import ScanResult, Workspace
-from harbor_scanner.scratch import Scratch
-from support.jobs import AUTHORIZATION, KEEP, PATIENCE, ROBOT_PASSWORD, Station, scan_request, station, until
+from support.jobs import (
+    AUTHORIZATION,
+    KEEP,
+    PATIENCE,
+    ROBOT_PASSWORD,
+    Station,
+    scan_request,
+    station,
+    until,
+    vulnerabilities,
+)
 from support.redis_servers import RedisServer, program, serving
-
-LONG = 60.0
-FINDING = Finding("CVE-2026-0001", "openssl", "1.1.1", Severity.HIGH)
-
-Step = Callable[[ScanRequest], Awaitable[list[Finding]]]
-
-
-class ScriptedScanner:
-    """Does with each scan what the script says; the last step is repeated."""
-
-    name = "scripted"
-    title = "Scripted"
-    vendor = "Tests"
-
-    def __init__(self, *script: Step | Exception) -> None:
-        self._script = list(script) or [found]
-        self.requests: list[ScanRequest] = []
-        self.directories_used: list[Path] = []
-        self.now = 0
-        """How many scans run."""
-        self.most = 0
-        """How many have run at once."""
-
-    @property
-    def capabilities(self) -> tuple[Capability, ...]:
-        return ()
-
-    @property
-    def properties(self) -> Mapping[str, str]:
-        return {}
-
-    @property
-    def directories(self) -> Sequence[Path]:
-        return ()
-
-    async def version(self, workspace: Workspace) -> str:
-        return "1.0"
-
-    async def scan(self, request: ScanRequest, workspace: Workspace) -> ScanResult:
-        step = self._script[min(len(self.requests), len(self._script) - 1)]
-        self.requests.append(request)
-        self.directories_used.append(workspace.directory)
-        self.now += 1
-        self.most = max(self.most, self.now)
-        try:
-            if isinstance(step, Exception):
-                raise step
-            return ScanResult(await step(request))
-        finally:
-            self.now -= 1
-
-
-async def found(_: ScanRequest) -> list[Finding]:
-    return [FINDING]
-
-
-async def never_ends(_: ScanRequest) -> list[Finding]:
-    await asyncio.Event().wait()
-    return []
-
-
-class Gate:
-    """A scan that goes on until it is told to end."""
-
-    def __init__(self) -> None:
-        self.entered = asyncio.Event()
-        self.open = asyncio.Event()
-        self.cancelled = False
-
-    async def __call__(self, _: ScanRequest) -> list[Finding]:
-        self.entered.set()
-        try:
-            await self.open.wait()
-        except asyncio.CancelledError:
-            self.cancelled = True
-            raise
-        return [FINDING]
-
-
-class Workplace:
-    """A worker at work, and a look at what comes of it."""
-
-    def __init__(self, here: Station, worker: Worker, metrics: Metrics, scratch: Scratch) -> None:
-        self.here = here
-        self.worker = worker
-        self.scratch = scratch
-        self._metrics = metrics
-        self._stopping = asyncio.Event()
-        self.task = asyncio.create_task(worker.run(self._stopping))
-
-    async def accept(self, *numbers: int) -> None:
-        for number in numbers:
-            await self.here.queue.accept(f"job-{number}", scan_request(number), PATIENCE)
-
-    async def status(self, number: int = 1) -> JobStatus:
-        status = await self.here.store.find(f"job-{number}", PATIENCE)
-        assert status is not None
-        return status
-
-    async def ended(self, number: int = 1) -> JobStatus:
-        """Wait until a job has ended."""
-        last = await self.status(number)
-        deadline = time.monotonic() + LONG
-        while not last.state.ended:
-            assert time.monotonic() < deadline, f"the job is still {last.state}"
-            assert not self.task.done(), "the worker has ended"
-            await asyncio.sleep(0.01)
-            last = await self.status(number)
-        return last
-
-    async def stop(self) -> None:
-        self._stopping.set()
-        await self.task
-
-    def metric(self, line: str) -> float:
-        """Return the value of the metric with this name and these labels."""
-        for found_line in self._metrics.render().decode().splitlines():
-            if found_line.startswith(f"{line} "):
-                return float(found_line.rpartition(" ")[2])
-        return 0.0
-
-
-@contextlib.asynccontextmanager
-async def working(
-    server: RedisServer, namespace: str, directory: Path, scanner: ScriptedScanner, **options: Any
-) -> AsyncIterator[Workplace]:
-    """Run a worker until the block ends; without grace then."""
-    require_image = options.pop("require_image", _accept_all)
-    settings = {"name": "worker-1", "slots": 2, "max_attempts": 3, "disk_floor": 0, "shutdown_grace": 0.0, **options}
-    metrics = Metrics(scanner.name)
-    with Scratch.open(directory) as scratch:
-        async with station(server.address, namespace, settings["name"], read_timeout=1.0) as here, here.events.open():
-            worker = Worker(
-                WorkerOptions(keep_seconds=KEEP, watched_directories=(directory,), **settings),
-                here.store,
-                here.queue,
-                here.events,
-                scanner,
-                lambda: ScannerInfo("Scripted", "Tests", "1.0"),
-                require_image,
-                scratch,
-                Processes(scratch.directory),
-                metrics,
-            )
-            place = Workplace(here, worker, metrics, scratch)
-            try:
-                yield place
-            finally:
-                await place.stop()
-
-
-async def _accept_all(_: ScanRequest) -> None:
-    pass
+from support.workplace import LONG, Gate, Inspector, ScriptedScanner, found, grow_old, never_ends, working
 
 
 @pytest.fixture(autouse=True)
@@ -211,11 +62,6 @@ def durable(short_dir: Path) -> Iterator[RedisServer]:
         yield server
 
 
-def grow_old(server: RedisServer, here: Station, lease: Lease, owner: str) -> None:
-    """Let an hour pass since the last heartbeat of a lease."""
-    server.ask("XCLAIM", here.store.queue, GROUP, owner, 0, lease.entry, "IDLE", 3_600_000, "JUSTID", parse_justid=True)
-
-
 async def left_by_a_dead_worker(server: RedisServer, namespace: str, *numbers: int) -> None:
     """Have jobs that a worker took before it died, an hour ago."""
     async with station(server.address, namespace, "dead") as dead:
@@ -223,6 +69,11 @@ async def left_by_a_dead_worker(server: RedisServer, namespace: str, *numbers: i
             await dead.queue.accept(f"job-{number}", scan_request(number), PATIENCE)
         for lease in await dead.queue.lease(len(numbers)):
             grow_old(server, dead, lease, "dead")
+
+
+def asked(number: int) -> ScanRequest:
+    """Return what the scanner is asked of a job."""
+    return scan_request(number).asking_for([VULNERABILITY])
 
 
 def test_a_job_ends_in_its_report_and_leaves_nothing_but_that(
@@ -242,7 +93,7 @@ def test_a_job_ends_in_its_report_and_leaves_nothing_but_that(
                 ("CVE-2026-0001", "openssl")
             ]
 
-            assert scanner.requests == [scan_request(1)]
+            assert scanner.requests == [asked(1)]
             assert engine.ask("HEXISTS", place.here.store.job("job-1"), "authorization") == 0
             assert engine.ask("XLEN", place.here.store.queue) == 0
             assert place.metric('harbor_scanner_findings_total{scanner="scripted",severity="High"}') == 1
@@ -282,7 +133,7 @@ def test_a_failure_that_passes_is_tried_again_with_the_same_credentials(
         async with working(valkey, namespace, short_dir, scanner) as place:
             await place.accept(1)
             assert (await place.ended()).state is JobState.FINISHED
-            assert scanner.requests == [scan_request(1)] * 3
+            assert scanner.requests == [asked(1)] * 3
 
     asyncio.run(scenario())
 
@@ -509,7 +360,7 @@ def test_a_scan_whose_lease_was_lost_is_ended_and_changes_nothing(
             await until(lambda: gate.cancelled, "the scan was ended here")
             assert await other.queue.prolong([lease]) == set()
             assert (await place.status()).state is JobState.RUNNING
-            assert await other.queue.finish(lease, b"of the other", KEEP, 1.0)
+            assert await other.queue.finish(lease, vulnerabilities(lease, b"of the other"), KEEP, 1.0)
             assert (await place.status()).report == b"of the other"
 
     asyncio.run(scenario())
@@ -709,13 +560,13 @@ def test_scans_wait_for_free_disk_space_and_then_go_on(
             await until(lambda: place.worker.waiting_for_disk, "it says that it waits")
             await asyncio.sleep(0.3)
             assert scanner.requests == []
-            assert place.metric("harbor_scanner_waiting_for_disk") == 1
+            assert place.metric('harbor_scanner_waiting_for_disk{scanner="scripted"}') == 1
 
             free = 1000
             for number in (1, 2):
                 assert (await place.ended(number)).state is JobState.FINISHED
             assert not place.worker.waiting_for_disk
-            assert place.metric("harbor_scanner_waiting_for_disk") == 0
+            assert place.metric('harbor_scanner_waiting_for_disk{scanner="scripted"}') == 0
 
     asyncio.run(scenario())
 
@@ -765,12 +616,13 @@ def test_a_failure_whose_message_is_no_sound_text_is_reported_all_the_same(
 def test_an_artifact_that_is_no_image_never_reaches_the_scanner(
     valkey: RedisServer, namespace: str, short_dir: Path
 ) -> None:
-    async def refuse(request: ScanRequest) -> None:
-        raise ImageError(f"{request.artifact.repository} is a Helm chart.")
+    class Refusing(Inspector):
+        async def require_image(self, request: ScanRequest) -> None:
+            raise ImageError(f"{request.artifact.repository} is a Helm chart.")
 
     async def scenario() -> None:
         scanner = ScriptedScanner()
-        async with working(valkey, namespace, short_dir, scanner, require_image=refuse) as place:
+        async with working(valkey, namespace, short_dir, scanner, inspector=Refusing()) as place:
             await place.accept(1)
             assert (await place.ended()).error == "[image] library/image-1 is a Helm chart."
             assert scanner.requests == []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple, cast
 
+import msgspec
 from starlette.types import ASGIApp
 
 from harbor_scanner.errors import StoreUnavailableError
@@ -31,25 +31,45 @@ DOCUMENT = b'{"generated_at":"2026-01-02T03:04:05Z","severity":"Low","vulnerabil
 REPORT = gzip.compress(DOCUMENT, mtime=0)
 
 
-class ImaginaryScanner:
+VULNERABILITIES = Capability(
+    type="vulnerability",
+    consumes_mime_types=media.IMAGE_MANIFESTS,
+    produces_mime_types=(media.GENERIC_REPORT,),
+)
+SBOMS = Capability(
+    type="sbom",
+    consumes_mime_types=media.IMAGE_MANIFESTS,
+    produces_mime_types=(media.SBOM_REPORT,),
+    additional_attributes={"sbom_media_types": list(media.SBOM_FORMATS)},
+)
+
+
+class ImaginaryScanner(Scanner):
     """A scanner that can be described, and never scans."""
 
     name = "imaginary"
     title = "Imaginary"
     vendor = "Nobody"
-    capabilities = (
-        Capability(
-            type="vulnerability",
-            consumes_mime_types=media.IMAGE_MANIFESTS,
-            produces_mime_types=(media.GENERIC_REPORT,),
-        ),
-    )
-    properties: Mapping[str, str] = {"env.SCANNER_IMAGINARY": "yes"}
-    directories: Sequence[Path] = ()
+
+    def __init__(self, capabilities: tuple[Capability, ...]) -> None:
+        self._capabilities = capabilities
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """As given."""
+        return self._capabilities
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """One that tells nothing."""
+        return {"env.SCANNER_IMAGINARY": "yes"}
 
     async def version(self, workspace: Workspace) -> str:
         """Return a version."""
         return "1.2.3"
+
+    async def maintain(self) -> None:
+        """Return at once."""
 
     async def scan(self, request: ScanRequest, workspace: Workspace) -> ScanResult:
         """Raises AssertionError."""
@@ -73,29 +93,30 @@ class Api(NamedTuple):
         return lease
 
     async def finish(self, report: bytes = REPORT, keep_seconds: float = KEEP) -> None:
-        """End the next job with this report."""
-        assert await self.queue.finish(await self.lease(), report, keep_seconds, scan_seconds=1.5)
+        """End the next job with this report, of each kind that it is asked for."""
+        lease = await self.lease()
+        reports = dict.fromkeys(self.queue.open_request(lease).reports, report)
+        assert await self.queue.finish(lease, {lease.job_id: reports}, keep_seconds, scan_seconds=1.5)
 
     async def fail(self, message: str) -> None:
         """End the next job with this error."""
         assert await self.queue.fail(await self.lease(), message, KEEP)
 
 
-def metadata(*, legacy_report: bool = False) -> ScannerMetadata:
+def metadata(
+    *, capabilities: tuple[Capability, ...] = (VULNERABILITIES,), legacy_report: bool = False
+) -> ScannerMetadata:
     """Return what Harbor is told of the imaginary scanner."""
-    scanner: Scanner = ImaginaryScanner()
-    return ScannerMetadata(scanner, legacy_report=legacy_report)
+    return ScannerMetadata(ImaginaryScanner(capabilities), legacy_report=legacy_report)
 
 
-def assemble(
-    parts: Station, *, hold: float = 0.0, legacy_report: bool = False, authenticator: Authenticator | None = None
-) -> Api:
-    """Return the API over these parts."""
-    metrics, health = Metrics("imaginary"), Health()
+def assemble(parts: Station, *, hold: float = 0.0, authenticator: Authenticator | None = None, **scanner: Any) -> Api:
+    """Return the API over these parts. `scanner` is told to `metadata`."""
+    metrics, health = Metrics(), Health()
     service = ScanService(
-        parts.store, parts.queue, parts.events, metadata(legacy_report=legacy_report), metrics, hold=hold
+        parts.store, parts.queue, parts.events, metadata(**scanner), metrics.of("imaginary"), hold=hold
     )
-    app = create_app(health, metrics, service, authenticator)
+    app = create_app(health, metrics, {"imaginary": service}, authenticator)
     return Api(app, service, health, metrics, parts.store, parts.queue, parts.events)
 
 
@@ -121,16 +142,19 @@ class MemoryStore:
         this = cast("Any", self)
         return assemble(Station(this, this, this, Events(this, "events")), **options)
 
-    async def find(self, job_id: str, patience: float) -> JobStatus | None:
-        """Return the state of a job."""
+    async def find(self, job_id: str, kind: str, patience: float) -> JobStatus | None:
+        """Return the state of a job, with its report if it is asked for this kind."""
         self._work()
-        return self.jobs.get(job_id)
+        status = self.jobs.get(job_id)
+        if status is None or kind in status.reports:
+            return status
+        return msgspec.structs.replace(status, report=None)
 
     async def accept(self, job_id: str, request: ScanRequest, patience: float) -> None:
         """Keep the request."""
         self._work()
         self.accepted.append(request)
-        self.jobs[job_id] = JobStatus(JobState.QUEUED, sequence=len(self.accepted))
+        self.jobs[job_id] = JobStatus(JobState.QUEUED, sequence=len(self.accepted), reports=request.reports)
 
     async def snapshot(self, patience: float) -> QueueSnapshot:
         """Return the state of the queue."""

@@ -12,11 +12,18 @@ from typing import Any
 
 from harbor_scanner.harbor.models import Artifact, Finding, Registry, ScanRequest
 from harbor_scanner.process import Outcome
+from harbor_scanner.scanners.aqua import AquaScanner, AquaSettings
 from harbor_scanner.scanners.aqua.findings import to_result
 from harbor_scanner.scanners.aqua.report import decode_report
-from harbor_scanner.scanners.base import ScanResult
+from harbor_scanner.scanners.base import Premises, ScanResult
 
 DIGEST = "sha256:" + "6" * 64
+
+
+def scanner_with(settings: AquaSettings) -> AquaScanner:
+    """Return the scanner with settings that do not change."""
+    return AquaScanner(Premises(lambda: settings, Path("/nonexistent")))
+
 
 LOG4SHELL = {
     "name": "CVE-2021-44228",

@@ -6,20 +6,25 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from harbor_scanner.errors import StoreUnavailableError
-from harbor_scanner.harbor.models import Artifact, Registry, ScanRequest
+from harbor_scanner.harbor.media import SPDX
+from harbor_scanner.harbor.models import VULNERABILITY, Artifact, Registry, ScanRequest
 from harbor_scanner.jobs.address import RedisAddress
 from harbor_scanner.jobs.connection import Connections
 from harbor_scanner.jobs.events import Events
+from harbor_scanner.jobs.model import Lease
 from harbor_scanner.jobs.queue import Queue
 from harbor_scanner.jobs.settings import RedisSettings
 from harbor_scanner.jobs.store import Store
 from harbor_scanner.jobs.vault import Vault
+from support.redis_servers import RedisServer
 
 T = TypeVar("T")
 
@@ -71,15 +76,14 @@ async def connected(address: RedisAddress, **settings: Any) -> AsyncIterator[Con
 
 @contextlib.asynccontextmanager
 async def station(
-    address: RedisAddress, namespace: str, worker: str = "worker-1", **settings: Any
+    address: RedisAddress, namespace: str, worker: str = "worker-1", *, joining: bool = False, **settings: Any
 ) -> AsyncIterator[Station]:
     """Open the queue as one process does."""
     async with connected(address, **settings) as connections:
         store = Store(connections, namespace)
         await store.prepare(PATIENCE)
-        yield Station(
-            connections, store, Queue(store, vault(), worker), Events(connections.subscriber, store.events)
-        )  # fmt: skip
+        queue = Queue(store, vault(), worker, joining=joining)
+        yield Station(connections, store, queue, Events(connections.subscriber, store.events))
 
 
 def scan_request(number: int = 1, authorization: str | None = AUTHORIZATION) -> ScanRequest:
@@ -88,6 +92,16 @@ def scan_request(number: int = 1, authorization: str | None = AUTHORIZATION) -> 
         registry=Registry("https://registry.example", authorization),
         artifact=Artifact(f"library/image-{number}", f"sha256:{number:064x}", "latest"),
     )
+
+
+def sbom_request(number: int = 1, authorization: str | None = AUTHORIZATION) -> ScanRequest:
+    """Return a request for the SBOM of the image that `scan_request` has scanned."""
+    return scan_request(number, authorization).asking_for([SPDX])
+
+
+def vulnerabilities(lease: Lease, report: bytes) -> Mapping[str, Mapping[str, bytes]]:
+    """Return what a job ends with that was asked for vulnerabilities only."""
+    return {lease.job_id: {VULNERABILITY: report}}
 
 
 async def until(condition: Callable[[], Any | Awaitable[Any]], what: str, seconds: float = 30) -> None:
@@ -110,3 +124,48 @@ async def ride_out(step: Callable[[], Awaitable[T]], seconds: float = 60) -> T:
                 return await step()
             except StoreUnavailableError:
                 await asyncio.sleep(0.01)
+
+
+class _ReplyLost:
+    """Lets the operations of a store take effect, and loses the reply of the first."""
+
+    def __init__(self, here: Station) -> None:
+        self._call = here.store.call
+        self._lost = False
+
+    async def __call__(self, operation: Callable[[Any], Awaitable[Any]], patience: float) -> Any:
+        async def lossy(redis: Any) -> Any:
+            result = await operation(redis)
+            if not self._lost:
+                self._lost = True
+                raise RedisConnectionError("the reply got lost")
+            return result
+
+        return await self._call(lossy, patience)
+
+
+def lose_a_reply(here: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next step take effect and its reply get lost, so that it is repeated."""
+    monkeypatch.setattr(here.store, "call", _ReplyLost(here))
+
+
+_READING: dict[bytes, tuple[Any, ...]] = {
+    b"hash": ("HGETALL",), b"stream": ("XRANGE", "-", "+"), b"zset": ("ZRANGE", 0, -1), b"list": ("LRANGE", 0, -1),
+    b"set": ("SMEMBERS",), b"string": ("GET",),
+}  # fmt: skip
+
+
+def everything_in(server: RedisServer, namespace: str) -> bytes:
+    """Return all that the server keeps for a namespace, as it keeps it."""
+    found = []
+    for key in sorted(server.keys(f"{namespace}*")):
+        command, *arguments = _READING[server.ask("TYPE", key)]
+        found += [key.encode(), *_flat(server.ask(command, key, *arguments))]
+    return b"\n".join(found)
+
+
+def _flat(value: Any) -> list[bytes]:
+    if isinstance(value, bytes):
+        return [value]
+    items = [*value, *value.values()] if isinstance(value, dict) else value
+    return [part for item in items for part in _flat(item)]

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,14 @@ from harbor_scanner import warden
 class Service:
     """One `harbor-scanner serve`, which can be killed and started again on the same settings."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        *,
+        within: Sequence[str] = (),
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.data = directory / "data"
@@ -30,7 +37,9 @@ class Service:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
-        self._arguments = arguments
+        # Other commands than `serve` stand before the options.
+        command = () if arguments and not arguments[0].startswith("-") else ("serve",)
+        self._command = [*within, sys.executable, "-m", "harbor_scanner", *command, *arguments]
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
@@ -50,7 +59,7 @@ class Service:
         """Start it, and wait until it is ready."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harbor_scanner", "serve", *self._arguments],
+                self._command,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -118,9 +127,11 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[Service]:
-    """Run a service until the block ends."""
-    service = Service(directory, environment, arguments)
+def serving(
+    directory: Path, environment: Mapping[str, str], *arguments: str, within: Sequence[str] = ()
+) -> Iterator[Service]:
+    """Run a service until the block ends, `within` another program if given, which it replaces."""
+    service = Service(directory, environment, arguments, within=within)
     try:
         service.start()
         yield service

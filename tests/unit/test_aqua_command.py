@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from harbor_scanner.errors import ImageError, RegistryError, ScannerConfigurationError
 from harbor_scanner.harbor import media
-from harbor_scanner.scanners.aqua import AquaScanner, AquaSettings
+from harbor_scanner.layers import Loader
+from harbor_scanner.scanners.aqua import AquaSettings
 from harbor_scanner.scanners.aqua.scanner import scan_command, scan_secrets
-from harbor_scanner.scanners.aqua.settings import RegisterImages, mask_user
+from harbor_scanner.scanners.aqua.settings import RegisterImages
 from harbor_scanner.scanners.base import Scanner
-from harbor_scanner.settings import Loader
-from support.aqua import DIGEST, scan_request
+from harbor_scanner.settings import mask_user
+from support.aqua import DIGEST, scan_request, scanner_with
 
 REPORT = Path("/var/lib/scanner/reports/aqua_scan_report_0123456789.json")
 SETTINGS = AquaSettings(username="harbor_scanner", password="c0nsole$ecret", host="https://aqua-console:8443")
@@ -178,7 +179,7 @@ def test_settings_come_from_the_names_of_the_readme() -> None:
 
 
 def test_properties_show_the_settings_but_no_credentials() -> None:
-    scanner: Scanner = AquaScanner(
+    scanner: Scanner = scanner_with(
         AquaSettings(username="harbor_scanner", password="c0nsole$ecret", token="t0ken", host="https://u:pw@aqua:8443")
     )
     assert dict(scanner.properties) == {
@@ -224,7 +225,7 @@ def test_no_password_of_a_url_is_shown(password: str) -> None:
 
 
 def test_it_scans_both_kinds_of_images_for_vulnerabilities() -> None:
-    scanner = AquaScanner(AquaSettings())
+    scanner = scanner_with(AquaSettings())
     (capability,) = scanner.capabilities
     assert (scanner.name, scanner.title, scanner.vendor) == ("aqua", "Aqua", "Aqua Security")
     assert capability.type == "vulnerability"

@@ -29,10 +29,10 @@ from harbor_scanner.errors import (
     TimeLimitError,
 )
 from harbor_scanner.process import Outcome
-from harbor_scanner.scanners.aqua import AquaScanner, AquaSettings, scanner
+from harbor_scanner.scanners.aqua import AquaSettings, scanner
 from harbor_scanner.scanners.aqua.failures import CAUSES, failure
 from harbor_scanner.scanners.base import ScanResult, Workspace
-from support.aqua import LOG4J, LOG4SHELL, FakeWorkspace, element, outcome, report, scan_request
+from support.aqua import LOG4J, LOG4SHELL, FakeWorkspace, element, outcome, report, scan_request, scanner_with
 
 REPORT = report(element(LOG4J, LOG4SHELL))
 
@@ -49,7 +49,7 @@ def settings(reports: Path, **changes: Any) -> AquaSettings:
 
 
 def scan(reports: Path, workspace: Workspace, **changes: Any) -> ScanResult:
-    return asyncio.run(AquaScanner(settings(reports, **changes)).scan(scan_request(), workspace))
+    return asyncio.run(scanner_with(settings(reports, **changes)).scan(scan_request(), workspace))
 
 
 def error_of(reports: Path, workspace: Workspace, **changes: Any) -> ScanError:
@@ -312,7 +312,7 @@ def test_a_silent_failure_has_a_message_all_the_same() -> None:
 
 def version(tmp_path: Path, ended: Outcome) -> str:
     workspace = FakeWorkspace(tmp_path, outcome=ended)
-    found = asyncio.run(AquaScanner(AquaSettings()).version(workspace))
+    found = asyncio.run(scanner_with(AquaSettings()).version(workspace))
     (run,) = workspace.runs
     assert run.argv == ["scannercli", "version"]
     assert run.time_limit == 30

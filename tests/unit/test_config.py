@@ -7,15 +7,22 @@ import pwd
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harbor_scanner.config import GROUPS, Config, ListenAddress, LogLevel, Role, load_config
+from harbor_scanner.config import Config, Role, load_config
 from harbor_scanner.errors import SettingsError
+from harbor_scanner.groups import GROUPS_AFTER, GROUPS_BEFORE, LogLevel
+from harbor_scanner.http.settings import ListenAddress
 from harbor_scanner.jobs.address import RedisAddress
+from harbor_scanner.scanners.aqua import AquaSettings
 from harbor_scanner.scanners.aqua.settings import RegisterImages
 from harbor_scanner.settings import settings_of
+
+GROUPS: tuple[type[msgspec.Struct], ...] = (*GROUPS_BEFORE, AquaSettings, *GROUPS_AFTER)
+"""With Aqua as the only scanner."""
 
 RELAXED = settings(deadline=None)
 """Time never decides."""
@@ -56,6 +63,8 @@ README_TABLE: list[tuple[str, str, str, Any]] = [
 ]
 
 ADDITIONS: list[tuple[str, str, str, Any]] = [
+    ("SCANNER_LOG_FILE", "false", "log.file", False),
+    ("SCANNER_API_TLS_ENABLED", "", "api.tls_enabled", None),
     ("SCANNER_API_CLIENT_CAS", "", "api.client_cas", None),
     ("SCANNER_API_POLL_HOLD", "3s", "api.poll_hold", 3),
     ("SCANNER_API_LEGACY_REPORT", "false", "api.legacy_report", False),
@@ -91,6 +100,11 @@ def data_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
 
 
+def known() -> list[str]:
+    """The names of all settings, with Aqua as the only scanner."""
+    return [setting.name for group in GROUPS for setting in settings_of(group).values()]
+
+
 def load(role: Role = Role.ALL, /, **environment: str) -> Config:
     return load_config({**REQUIRED, **environment}, role)
 
@@ -103,7 +117,14 @@ def problems(role: Role = Role.ALL, /, **environment: str) -> list[str]:
 
 def value_at(config: Config, place: str) -> Any:
     group, field = place.split(".")
-    return getattr(getattr(config, group), field)
+    return getattr(aqua(config) if group == "aqua" else getattr(config, group), field)
+
+
+def aqua(config: Config) -> AquaSettings:
+    [enabled] = config.scanners
+    current = enabled.settings.current()
+    assert isinstance(current, AquaSettings)
+    return current
 
 
 @pytest.mark.parametrize(("name", "default", "place", "value"), [*README_TABLE, *ADDITIONS])
@@ -117,13 +138,14 @@ def test_each_setting_has_its_documented_name_and_default(name: str, default: st
 
 
 def test_there_is_no_setting_that_this_page_does_not_know() -> None:
-    known = [setting.name for group in GROUPS for setting in settings_of(group).values()]
-    assert sorted(known) == sorted(name for name, *_ in [*README_TABLE, *ADDITIONS])
+    beside = {"SCANNER_CONFIG", "SCANNER_ENABLED"}
+    assert {*known()} - beside == {name for name, *_ in [*README_TABLE, *ADDITIONS]}
 
 
 def test_the_effective_settings_are_listed_in_the_order_of_the_documentation() -> None:
-    known = [setting.name for group in GROUPS for setting in settings_of(group).values()]
-    assert [entry.setting.name for entry in load().effective] == known
+    names = [entry.setting.name for entry in load().effective]
+    names.remove("SCANNER_AQUA_WORKERS")
+    assert names == known()
 
 
 def test_the_variables_of_the_readme_s_docker_installation_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -228,7 +250,14 @@ def test_all_problems_of_an_environment_are_listed_at_once() -> None:
 
 def test_problems_between_settings_are_listed_together_with_those_of_single_ones() -> None:
     with pytest.raises(SettingsError) as caught:
-        load_config({"SCANNER_LOG_LEVEL": "loud", "SCANNER_API_TLS_KEY": "/no/such/key", "SCANNER_REDIS_TLS_CA": "/no"})
+        load_config(
+            {
+                "SCANNER_ENABLED": "aqua",
+                "SCANNER_LOG_LEVEL": "loud",
+                "SCANNER_API_TLS_KEY": "/no/such/key",
+                "SCANNER_REDIS_TLS_CA": "/no",
+            }
+        )
     text = str(caught.value)
     for name in ("LOG_LEVEL", "API_TLS_CERTIFICATE", "API_TLS_KEY", "AQUA_USERNAME", "AQUA_PASSWORD", "REDIS_TLS_CA"):
         assert f"SCANNER_{name}" in text
@@ -236,7 +265,7 @@ def test_problems_between_settings_are_listed_together_with_those_of_single_ones
 
 def test_the_console_s_user_and_password_are_required_for_scanning() -> None:
     with pytest.raises(SettingsError) as caught:
-        load_config({})
+        load_config({"SCANNER_ENABLED": "aqua"})
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "SCANNER_AQUA_USERNAME",
         "SCANNER_AQUA_PASSWORD",
@@ -245,11 +274,11 @@ def test_the_console_s_user_and_password_are_required_for_scanning() -> None:
 
 
 def test_a_token_takes_the_place_of_user_and_password() -> None:
-    assert load_config({"SCANNER_AQUA_TOKEN": "hunter2-token"}).aqua.token == "hunter2-token"
+    assert aqua(load_config({"SCANNER_AQUA_TOKEN": "hunter2-token"})).token == "hunter2-token"
 
 
 def test_a_role_that_only_serves_needs_no_credentials_of_the_console() -> None:
-    config = load_config({"SCANNER_REDIS_URL": "redis://redis"}, Role.API)
+    config = load_config({"SCANNER_REDIS_URL": "redis://redis", "SCANNER_ENABLED": "aqua"}, Role.API)
     assert config.role is Role.API
     assert config.role.serves
     assert not config.role.scans
@@ -347,7 +376,8 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
 
 
 def test_exactly_these_settings_are_secret() -> None:
-    secret = {setting.name for group in GROUPS for setting in settings_of(group).values() if setting.secret}
+    listed = (setting for group in GROUPS for setting in settings_of(group).values())
+    secret = {setting.name for setting in listed if setting.secret}
     assert secret - {"SCANNER_AQUA_USERNAME"} == set(SECRETS)
 
 
@@ -434,7 +464,82 @@ def test_directories_are_absolute_for_scanners_run_elsewhere(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     config = load(SCANNER_DATA_DIR="data", SCANNER_AQUA_REPORTS_DIR="reports")
     assert config.worker.data_dir == tmp_path / "data"
-    assert config.aqua.reports_dir == tmp_path / "reports"
+    assert aqua(config).reports_dir == tmp_path / "reports"
+
+
+def names(config: Config) -> list[str]:
+    return [enabled.name for enabled in config.scanners]
+
+
+def test_the_scanners_of_which_anything_is_set_are_enabled_in_the_order_of_this_package() -> None:
+    assert names(load()) == ["aqua"]
+    assert names(load_config({"QUALYS_ACCESS_TOKEN": "t0ken"})) == ["qualys"]
+    assert names(load(SCANNER_QUALYS_POD="US1")) == ["aqua", "qualys"]
+    assert names(load(SCANNER_ENABLED="qualys, aqua")) == ["qualys", "aqua"]
+    [entry] = [entry for entry in load().effective if entry.setting.name == "SCANNER_ENABLED"]
+    assert (entry.text, entry.origin) == ("aqua", "default")
+
+
+def test_without_any_scanner_all_that_one_could_be_set_by_is_told() -> None:
+    for role in (Role.ALL, Role.WORKER):
+        with pytest.raises(SettingsError) as caught:
+            load_config({"SCANNER_REDIS_URL": "redis://redis"}, role)
+        [problem] = caught.value.problems
+        for name in ("SCANNER_ENABLED", "SCANNER_AQUA_USERNAME", "SCANNER_AQUA_PASSWORD", "SCANNER_QUALYS_POD",
+                     "QUALYS_ACCESS_TOKEN"):  # fmt: skip
+            assert name in problem
+
+
+def test_an_api_apart_from_its_workers_must_be_told_the_scanners() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_config({"SCANNER_REDIS_URL": "redis://redis"}, Role.API)
+    assert caught.value.problems == [
+        "SCANNER_ENABLED: it is needed with --role api: a comma list of aqua, qualys",
+    ]
+
+
+@pytest.mark.parametrize("text", ["aqua,aqua", "aqua,,qualys", ",", " "])
+def test_a_list_of_scanners_names_each_once(text: str) -> None:
+    [problem] = problems(SCANNER_ENABLED=text)
+    assert "SCANNER_ENABLED" in problem
+    assert "each once" in problem
+
+
+def test_an_unknown_scanner_is_told_with_the_known_ones() -> None:
+    [problem] = problems(SCANNER_ENABLED="aqua,acqua")
+    assert problem == "SCANNER_ENABLED: there is no scanner 'acqua'; there are aqua, qualys"
+
+
+def test_only_enabled_scanners_are_checked_but_the_settings_of_all_are_known() -> None:
+    config = load(SCANNER_ENABLED="aqua", SCANNER_QUALYS_POD="nonsense", SCANNER_QUALYS_WORKERS="many")
+    assert names(config) == ["aqua"]
+    assert config.unknown == config.warnings == ()
+    assert len(problems(SCANNER_ENABLED="qualys,aqua", SCANNER_QUALYS_POD="nonsense")) == 1
+
+
+def test_each_scanner_may_have_a_number_of_workers_of_its_own() -> None:
+    config = load(SCANNER_ENABLED="aqua,qualys", SCANNER_WORKERS="3", SCANNER_QUALYS_WORKERS="5")
+    assert [(enabled.name, enabled.workers) for enabled in config.scanners] == [("aqua", 3), ("qualys", 5)]
+    [problem] = problems(SCANNER_AQUA_WORKERS="0")
+    assert problem.startswith("SCANNER_AQUA_WORKERS: '0' is not allowed")
+
+
+def test_what_only_fails_some_scans_is_a_warning_and_only_for_who_scans() -> None:
+    environment = {"SCANNER_ENABLED": "qualys", "SCANNER_REDIS_URL": "redis://redis"}
+    told = [line.partition(":")[0] for line in load_config(environment).warnings]
+    assert told == ["SCANNER_QUALYS_POD", "QUALYS_ACCESS_TOKEN"]
+    assert load_config(environment, Role.API).warnings == ()
+
+
+def test_secrets_of_every_scanner_are_known_to_redaction() -> None:
+    config = load(QUALYS_ACCESS_TOKEN="hunter2-qualys", SCANNER_AQUA_HOST="http://me:hunter2-host@console")
+    assert {"hunter2-aqua", "hunter2-qualys", "hunter2-host"} <= set(config.secrets())
+
+
+def test_the_log_file_lies_in_the_data_directory() -> None:
+    assert load().log_file is None
+    config = load(SCANNER_LOG_FILE="true", SCANNER_DATA_DIR="/data")
+    assert config.log_file == Path("/data/log/harbor-scanner.log")
 
 
 MARK = "hunter2MARK"
@@ -479,6 +584,7 @@ def test_any_environment_loads_or_has_problems_that_name_variables_and_show_no_s
     except SettingsError as error:
         found = error.problems or ["no problem was told"]
     else:
+        assert config.warnings == ()
         assert all(MARK not in entry.setting.shown(entry.text) for entry in config.effective)
         assert MARK not in str(config.redis.address)
         assert any(MARK in known for known in config.secrets()) or not secret

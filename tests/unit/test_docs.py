@@ -5,25 +5,33 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harbor_scanner import __version__, errors
-from harbor_scanner.config import GROUPS
+from harbor_scanner.chart import CHART_KEYS
 from harbor_scanner.metrics import Metrics
-from harbor_scanner.settings import settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-SETTINGS = {setting.name: setting for group in GROUPS for setting in settings_of(group).values()}
 
 
-def test_the_table_of_settings_is_that_of_the_code() -> None:
+def _generator() -> Any:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = _generator()
+SETTINGS = {setting.name: setting for _, settings in generate.sections() for setting in settings}
+KEYS = {key for setting in SETTINGS.values() for key in setting.keys} | {key.path for key in CHART_KEYS}
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     assert generate.updated(page) == page, "run `make docs`"
     assert all(f"`{name}`" in page for name in SETTINGS)
@@ -31,9 +39,22 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_that_a_page_names_exists(page: Path) -> None:
-    named = set(re.findall(r"\bSCANNER_[A-Z_]*[A-Z]\b", page.read_text()))
-    unknown = {name for name in named if name.removesuffix("_FILE") not in SETTINGS}
-    assert unknown <= {"SCANNER"}
+    text = page.read_text()
+    known = {*SETTINGS, *re.findall(r'Setting\(\s*"(\w+)"', text)}
+    named = set(re.findall(r"\b(?:SCANNER|QUALYS)_[A-Z_]*[A-Z]\b", text))
+    assert {name for name in named if name not in known and name.removesuffix("_FILE") not in known} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_key_of_values_yaml_that_a_page_names_exists(page: Path) -> None:
+    sections = "|".join(sorted({key.partition(".")[0] for key in KEYS if "." in key}))
+    named = set(re.findall(rf"`(?:{sections})\.([\w-]+)(?:: [^`]*)?`", page.read_text()))
+    assert named <= {key.partition(".")[2] for key in KEYS}
+
+
+def test_every_key_stands_in_the_table_of_settings() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert {key for key in KEYS if f"`{key}`" not in page} == set()
 
 
 def test_defaults_in_the_readme_are_those_of_the_code() -> None:
@@ -59,7 +80,7 @@ def test_the_operations_page_has_every_metric_and_no_other() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     table = page[page.index("## Metrics") : page.index("Worth an alert")]
     documented = set(re.findall(r"^\| `(harbor_scanner_\w+)", table, re.MULTILINE))
-    exposed = set(re.findall(r"^# HELP (\w+)", Metrics("x").render().decode(), re.MULTILINE))
+    exposed = set(re.findall(r"^# HELP (\w+)", Metrics().render().decode(), re.MULTILINE))
     assert documented == exposed
 
 

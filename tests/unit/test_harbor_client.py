@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from harbor_scanner.harbor import media
-from harbor_scanner.harbor.checks import AdapterError, InvalidAnswerError, check_metadata, check_report
+from harbor_scanner.harbor.checks import AdapterError, InvalidAnswerError, check_metadata, check_report, check_sbom
 from harbor_scanner.harbor.client import (
     AdapterUnreachableError,
     HarborClient,
@@ -129,6 +129,21 @@ class TestRequests:
         run(adapter, lambda client: client.report("a-1", media_type))
         assert (adapter.request.method, adapter.request.url.path) == ("GET", "/api/v1/scan/a-1/report")
         assert adapter.request.headers["accept"] == media_type
+        assert adapter.request.url.query == b""
+
+    @pytest.mark.parametrize(
+        ("sbom_media_type", "query"),
+        [
+            (media.SPDX, b"sbom_media_type=application%2Fspdx%2Bjson"),
+            (media.CYCLONEDX, b"sbom_media_type=application%2Fvnd.cyclonedx%2Bjson"),
+        ],
+    )
+    def test_sbom(self, sbom_media_type: str, query: bytes) -> None:
+        adapter = Adapter(answer(302))
+        run(adapter, lambda client: client.report("a-1", media.SBOM_REPORT, sbom_media_type))
+        assert (adapter.request.method, adapter.request.url.path) == ("GET", "/api/v1/scan/a-1/report")
+        assert adapter.request.url.query == query
+        assert adapter.request.headers["accept"] == "application/vnd.security.sbom.report+json; version=1.0"
 
     @pytest.mark.parametrize("base_url", ["https://adapter/base", "https://adapter/base/"])
     def test_a_base_path_is_kept(self, base_url: str) -> None:
@@ -179,9 +194,7 @@ class TestMetadata:
         assert metadata.capabilities[0].type == "vulnerability"
         assert metadata.properties == {}
 
-    @pytest.mark.parametrize(
-        "produced", [media.NATIVE_REPORT, "application/vnd.security.sbom.report+json; version=1.0"]
-    )
+    @pytest.mark.parametrize("produced", [media.NATIVE_REPORT, media.SBOM_REPORT])
     def test_one_known_report_type_is_enough(self, produced: str) -> None:
         capability = METADATA["capabilities"][0] | {"produces_mime_types": ["a/b", produced]}
         check_metadata(json.dumps(METADATA | {"capabilities": [capability]}).encode())
@@ -430,6 +443,93 @@ class TestWaiting:
                 sleep=clock.sleep,
             )
         assert [request.headers["accept"] for request in adapter.requests] == [media.NATIVE_REPORT] * 2
+
+
+SBOM: dict[str, Any] = {
+    "generated_at": "2026-11-22T12:00:00Z",
+    "artifact": {"repository": "library/mongo", "digest": "sha256:1"},
+    "scanner": METADATA["scanner"],
+    "media_type": media.SPDX,
+    "sbom": {"spdxVersion": "SPDX-2.3", "packages": []},
+}
+
+
+class TestWaitingForAnSbom:
+    def test_it_is_asked_for_as_harbor_does_until_it_is_there(self) -> None:
+        adapter, clock = Adapter(answer(302, Refresh_After="1"), answer(200, SBOM)), Clock()
+        fetched = run(adapter, lambda client: client.wait_for_sbom("1"), clock=clock, sleep=clock.sleep)
+        assert clock.pauses == [2, 1]
+        assert {request.url.query for request in adapter.requests} == {b"sbom_media_type=application%2Fspdx%2Bjson"}
+        assert {request.headers["accept"] for request in adapter.requests} == {media.SBOM_REPORT}
+        assert json.loads(fetched.document) == SBOM
+        assert fetched.content.sbom == SBOM["sbom"]
+
+    def test_another_format_must_be_the_one_that_comes(self) -> None:
+        document = SBOM | {"media_type": media.CYCLONEDX, "sbom": {"bomFormat": "CycloneDX"}}
+        clock = Clock()
+
+        def wait(name: str) -> Any:
+            adapter = Adapter(answer(200, document))
+            return run(adapter, lambda client: client.wait_for_sbom("1", name), clock=clock, sleep=clock.sleep)
+
+        assert wait(media.CYCLONEDX).content.media_type == media.CYCLONEDX
+        with pytest.raises(InvalidAnswerError, match="was asked for"):
+            wait(media.SPDX)
+
+    def test_the_limit_holds(self) -> None:
+        clock = Clock()
+        with pytest.raises(ScanTimeoutError, match="7 seconds"):
+            run(
+                lambda _request: answer(302, Refresh_After="3"),
+                lambda client: client.wait_for_sbom("1", limit=7),
+                clock=clock,
+                sleep=clock.sleep,
+            )
+
+
+class TestCheckSbom:
+    @pytest.mark.parametrize(
+        ("changes", "media_type"),
+        [
+            ({}, media.SPDX),
+            ({"media_type": "Application/SPDX+JSON"}, media.SPDX),
+            ({"sbom": {"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": []}}, media.SPDX),
+            ({"generated_at": None, "artifact": None, "scanner": None, "new": 1}, media.SPDX),
+            ({"media_type": media.CYCLONEDX, "sbom": {"bomFormat": "CycloneDX"}}, media.CYCLONEDX),
+        ],
+    )
+    def test_an_sbom_is_returned(self, changes: dict[str, Any], media_type: str) -> None:
+        report = check_sbom(json.dumps(SBOM | changes).encode(), media_type)
+        assert report.sbom == (SBOM | changes)["sbom"]
+
+    @pytest.mark.parametrize(
+        ("changes", "problems"),
+        [
+            ({"sbom": None}, ["there is no SBOM"]),
+            ({"sbom": {}}, ["there is no SBOM"]),
+            ({"sbom": "{}"}, ["Harbor cannot decode it"]),
+            ({"sbom": [1]}, ["Harbor cannot decode it"]),
+            ({"generated_at": 5}, ["Harbor cannot decode it"]),
+            ({"scanner": "Aqua"}, ["Harbor cannot decode it"]),
+            ({"sbom": {"bomFormat": "CycloneDX"}}, ["sbom is no document in the format application/spdx+json"]),
+            ({"media_type": None}, ["media_type is None; application/spdx+json was asked for"]),
+            (
+                {"media_type": media.CYCLONEDX, "sbom": None},
+                ["media_type is 'application/vnd.cyclonedx+json'", "there is no SBOM"],
+            ),
+        ],
+    )
+    def test_what_is_no_sbom_is_refused(self, changes: dict[str, Any], problems: list[str]) -> None:
+        with pytest.raises(InvalidAnswerError, match="SBOM report: ") as caught:
+            check_sbom(json.dumps(SBOM | changes).encode())
+        assert len(caught.value.problems) == len(problems)
+        for problem, expected in zip(caught.value.problems, problems, strict=True):
+            assert problem.startswith(expected)
+
+    @pytest.mark.parametrize("document", [b"", b"[]", b"null", b"{}", json.dumps(REPORT).encode()])
+    def test_what_is_no_sbom_report_is_refused(self, document: bytes) -> None:
+        with pytest.raises(InvalidAnswerError):
+            check_sbom(document)
 
 
 def report_with(**changes: Any) -> bytes:

@@ -8,8 +8,11 @@ import contextlib
 import io
 import json
 import logging
+import os
+import stat
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harbor_scanner import log as service_log
-from harbor_scanner.config import LogLevel
-from harbor_scanner.log import configure, current_redactor, log, redacting
+from harbor_scanner.groups import LogLevel
+from harbor_scanner.log import LogFile, add_secrets, configure, current_redactor, log, redacting
 from harbor_scanner.redact import MASK, Redactor
 
 RELAXED = settings(deadline=None)
@@ -34,15 +37,19 @@ class Terminal(io.StringIO):
 
 
 @contextlib.contextmanager
-def logging_to(stream: io.StringIO, level: str = "debug", secrets: tuple[str, ...] = (SECRET,)) -> Iterator[None]:
+def logging_to(
+    stream: io.StringIO, level: str = "debug", secrets: tuple[str, ...] = (SECRET,), file: Path | None = None
+) -> Iterator[None]:
     """Log to `stream`, and leave logging as it was."""
     loggers = [logging.getLogger(name) for name in (None, "harbor_scanner", "uvicorn", "uvicorn.error")]
     before = [(logger, logger.handlers, logger.level) for logger in loggers]
     try:
         with contextlib.redirect_stderr(stream):
-            configure(level, secrets)
+            configure(level, secrets, file=file)
             yield
     finally:
+        for handler in logging.getLogger().handlers:
+            handler.close()
         for logger, handlers, threshold in before:
             logger.handlers = handlers
             logger.setLevel(threshold)
@@ -264,3 +271,102 @@ def test_any_value_becomes_one_line_of_json_without_secrets(value: Any) -> None:
     [line] = stream.getvalue().splitlines()
     assert json.loads(line)["event"] == "something"
     assert "hunter2" not in line
+
+
+def test_secrets_learnt_later_are_taken_out_from_then_on_also_in_blocks_that_began_before() -> None:
+    stream = io.StringIO()
+
+    async def scan(learnt: asyncio.Event) -> None:
+        with redacting(["swordfish"]):
+            await learnt.wait()
+            log.warning("scan", own="swordfish", token="t0ken-new", service=SECRET)
+
+    async def both() -> None:
+        learnt = asyncio.Event()
+        running = asyncio.create_task(scan(learnt))
+        await asyncio.sleep(0)
+        log.warning("before", token="t0ken-new")
+        add_secrets(["t0ken-new", ""])
+        learnt.set()
+        await running
+        log.warning("after", token="t0ken-new", service=SECRET)
+
+    with logging_to(stream):
+        asyncio.run(both())
+    before, during, after = entries(stream)
+    assert before["token"] == "t0ken-new"
+    assert {during["own"], during["token"], during["service"]} == {MASK}
+    assert {after["token"], after["service"]} == {MASK}
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["pipe", "terminal"])
+def test_the_log_file_has_the_same_events_as_json_without_secrets(tmp_path: Path, stream: io.StringIO) -> None:
+    file = tmp_path / "data" / "log" / "harbor-scanner.log"
+    with logging_to(stream, file=file):
+        log.info("scan", value=SECRET)
+        logging.getLogger("some.library").warning("got %s", SECRET)
+        log.debug("detail")
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(entry["event"], entry["level"]) for entry in found] == [
+        ("scan", "info"), (f"got {MASK}", "warning"), ("detail", "debug"),
+    ]  # fmt: skip
+    assert "hunter2" not in file.read_text()
+    assert "scan" in stream.getvalue()
+
+
+def test_the_log_file_is_for_this_user_only(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "log" / "harbor-scanner.log"
+    before = os.umask(0)
+    try:
+        with logging_to(io.StringIO(), file=file):
+            log.info("scan")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (file.parent, file.parent.parent)] == [0o700, 0o700]
+
+
+def test_log_files_are_kept_to_their_number_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_log, "FILE_BYTES", 1000)
+    file = tmp_path / "log" / "harbor-scanner.log"
+    with logging_to(io.StringIO(), file=file):
+        for number in range(200):
+            log.info("scan", number=number)
+    files = list(file.parent.iterdir())
+    assert len(files) == service_log.FILES
+    assert all(0 < path.stat().st_size <= 1000 for path in files)
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+    assert '"number": 199' in file.read_text()
+
+
+def test_a_log_file_that_cannot_be_written_is_told_once_and_taken_up_again(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    file = tmp_path / "log" / "harbor-scanner.log"
+    file.parent.write_text("in the way")
+    with logging_to(stream, file=file):
+        log.info("first")
+        log.info("second")
+        file.parent.unlink()
+        log.info("third")
+    told = [entry for entry in entries(stream) if entry["event"] == "the log file cannot be written to"]
+    assert [entry["path"] for entry in told] == [str(file)]
+    assert [entry["event"] for entry in entries(stream) if entry not in told] == ["first", "second", "third"]
+    assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["third"]
+
+
+def test_a_full_disk_does_not_stop_the_service_s_other_logs(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    file = tmp_path / "log" / "harbor-scanner.log"
+    file.parent.mkdir()
+    file.symlink_to("/dev/full")
+    with logging_to(stream, file=file):
+        for number in range(300):
+            log.info("scan", number=number)
+    told = [entry for entry in entries(stream) if entry["event"] == "the log file cannot be written to"]
+    assert [entry["reason"] for entry in told] == ["No space left on device"]
+    assert sum(entry["event"] == "scan" for entry in entries(stream)) == 300
+
+
+def test_without_a_file_there_is_none(tmp_path: Path) -> None:
+    with logging_to(io.StringIO()):
+        assert not [handler for handler in logging.getLogger().handlers if isinstance(handler, LogFile)]

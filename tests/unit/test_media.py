@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from harbor_scanner.harbor.media import (
     GENERIC_REPORT,
     NATIVE_REPORT,
+    SBOM_REPORT,
     VULNERABILITY_REPORTS,
     canonical,
     negotiate,
@@ -78,6 +79,17 @@ def test_a_client_that_wants_something_else_gets_nothing(accept: str) -> None:
 def test_without_the_native_report_the_first_one_offered_stands_in() -> None:
     assert negotiate("*/*", (GENERIC_REPORT,)) == GENERIC_REPORT
     assert negotiate(NATIVE_REPORT, (GENERIC_REPORT,)) is None
+
+
+def test_what_a_client_presumably_wants_counts_only_where_it_names_no_type() -> None:
+    offered = (*VULNERABILITY_REPORTS, SBOM_REPORT)
+    for accept in (None, "", "*/*", "application/*"):
+        assert negotiate(accept, offered, SBOM_REPORT) == SBOM_REPORT
+        assert negotiate(accept, offered) == NATIVE_REPORT
+        assert negotiate(accept, VULNERABILITY_REPORTS, SBOM_REPORT) in VULNERABILITY_REPORTS
+    assert negotiate(GENERIC_REPORT, offered, SBOM_REPORT) == GENERIC_REPORT
+    assert negotiate(SBOM_REPORT, offered) == SBOM_REPORT
+    assert negotiate("application/json", offered, SBOM_REPORT) is None
 
 
 @RELAXED

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -16,12 +15,12 @@ from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import Capability, ScanRequest
 from harbor_scanner.log import redacting
 from harbor_scanner.metadata import ScannerMetadata
-from harbor_scanner.scanners.base import ScanResult, Workspace
+from harbor_scanner.scanners.base import Scanner, ScanResult, Workspace
 
 SECRET = "hunter2-metadata"
 
 
-class Some:
+class Some(Scanner):
     """A scanner with as little as the contract asks for."""
 
     name = "some"
@@ -35,10 +34,6 @@ class Some:
     @property
     def properties(self) -> Mapping[str, str]:
         return {"env.SCANNER_SOME": "thing"}
-
-    @property
-    def directories(self) -> Sequence[Path]:
-        return ()
 
     async def version(self, workspace: Workspace) -> str:
         raise NotImplementedError
@@ -136,6 +131,23 @@ def test_a_version_that_cannot_be_read_keeps_the_last_one_and_says_why(error: Ex
     assert not asyncio.run(found.refresh(fails(error)))
     assert found.info.version == "6.5.22"
     assert str(error) in found.problem
+
+
+def test_properties_that_changed_are_told_with_the_next_look_whatever_the_version() -> None:
+    told = {"env.SCANNER_SOME": "thing"}
+
+    class Changing(Some):
+        @property
+        def properties(self) -> Mapping[str, str]:
+            return told
+
+    found = ScannerMetadata(Changing(), legacy_report=False)
+    asyncio.run(found.refresh(tells("6.5.22")))
+    for version in ("6.5.22", ""):
+        told["env.SCANNER_SOME"] += " else"
+        asyncio.run(found.refresh(tells(version)))
+        assert answer(found)["properties"]["env.SCANNER_SOME"] == told["env.SCANNER_SOME"]
+        assert answer(found)["scanner"]["version"] == "6.5.22"
 
 
 def test_the_problem_is_gone_when_the_version_can_be_read_again() -> None:

@@ -60,16 +60,13 @@ async def execute(
     environment: dict[str, str] | None = None,
 ) -> Outcome:
     async with Processes(directory).open() as processes:
-        try:
-            return await processes.run(
-                argv,
-                environment={"PATH": PATH} if environment is None else environment,
-                directory=directory,
-                time_limit=time_limit,
-                redact=Redactor(secrets),
-            )
-        finally:
-            assert processes.running == 0
+        return await processes.run(
+            argv,
+            environment={"PATH": PATH} if environment is None else environment,
+            directory=directory,
+            time_limit=time_limit,
+            redact=Redactor(secrets),
+        )
 
 
 def shell(directory: Path, script: str, *, time_limit: float = NEVER, secrets: Sequence[str] = ()) -> Any:
@@ -170,7 +167,6 @@ def test_no_program_outlives_the_end_of_its_processes(run: Run, tmp_path: Path) 
             )  # fmt: skip
             for name in ("pid", "away"):
                 await asyncio.to_thread(pid_in, tmp_path / name)
-            assert processes.running == 1
         return await task
 
     assert run(closed_early()).exit_code == 128 + signal.SIGKILL

@@ -116,6 +116,10 @@ def inspect(url: str, authorization: str | None = ROBOT, inspector: RegistryInsp
     asyncio.run((inspector or RegistryInspector()).require_image(request(url, authorization)))
 
 
+def shown(url: str, authorization: str | None = ROBOT, inspector: RegistryInspector | None = None) -> bool:
+    return asyncio.run((inspector or RegistryInspector()).shows_image(request(url, authorization)))
+
+
 def refusal(url: str) -> ImageError:
     with pytest.raises(ImageError) as caught:
         inspect(url)
@@ -453,6 +457,39 @@ def test_a_registry_that_answers_anything_is_asked_each_time(server: Server) -> 
     for _ in range(3):
         inspect(server.url, inspector=inspector)
     assert len(server.asked) == 3
+
+
+# ---- whether a request may see the image
+
+
+def test_the_image_is_shown_to_whom_the_registry_hands_out_the_manifest(server: Server) -> None:
+    server.answer = lambda asked: Answer(200, b"{}") if asked.authorization == ROBOT else Answer(403)
+    assert shown(server.url)
+    assert not shown(server.url, None)
+    assert not shown(server.url, "Basic c29tZWJvZHk6ZWxzZQ==")
+    assert [asked.path for asked in server.asked] == [MANIFEST_PATH] * 3
+
+
+@pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 400, 401, 403, 404, 429, 500, 503])
+def test_an_image_that_was_not_shown_is_not_taken_for_shown(server: Server, status: int) -> None:
+    server.answer = lambda _: Answer(status, b"", {"location": "/v2/"})
+    assert not shown(server.url)
+
+
+def test_a_registry_that_cannot_be_asked_has_shown_nothing(server: Server) -> None:
+    inspector = RegistryInspector()
+    server.answer = lambda _: None
+    assert not shown(server.url, inspector=inspector)
+    # Nor does it while it is left alone.
+    server.answer = lambda _: Answer(200, b"{}")
+    assert not shown(server.url, inspector=inspector)
+
+
+def test_one_who_was_shown_the_image_opens_it_for_nobody_else(server: Server) -> None:
+    inspector = RegistryInspector()
+    server.answer = lambda asked: Answer(200, b"{}") if asked.authorization == ROBOT else Answer(401)
+    assert shown(server.url, inspector=inspector)
+    assert not shown(server.url, None, inspector)
 
 
 def test_a_proxy_that_cannot_be_used_fails_no_scan(monkeypatch: pytest.MonkeyPatch) -> None:

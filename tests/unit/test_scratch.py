@@ -40,7 +40,8 @@ def within(data_dir: Path, use: Callable[[ScanWorkspace], Any]) -> Any:
 
     async def run() -> Any:
         with Scratch.open(data_dir) as scratch:
-            async with Processes(scratch.directory).open() as processes, scratch.workspace(processes) as workspace:
+            processes = Processes(scratch.directory)
+            async with processes.open(), scratch.area("some", processes).workspace() as workspace:
                 used = use(workspace)
                 return await used if asyncio.iscoroutine(used) else used
 
@@ -92,9 +93,9 @@ def test_a_workspace_is_gone_after_a_failure_too(tmp_path: Path) -> None:
 def test_workspaces_keep_apart(tmp_path: Path) -> None:
     async def two() -> None:
         with Scratch.open(tmp_path) as scratch:
-            processes = Processes(scratch.directory)
-            async with scratch.workspace(processes) as one:
-                async with scratch.workspace(processes) as other:
+            area = scratch.area("some", Processes(scratch.directory))
+            async with area.workspace() as one:
+                async with area.workspace() as other:
                     assert one.directory != other.directory
                     (other.directory / "file").touch()
                 assert not other.directory.exists()
@@ -115,7 +116,7 @@ def test_no_room_for_a_workspace_is_a_failure_that_another_try_can_cure(
 
             with monkeypatch.context() as patch:
                 patch.setattr(tempfile, "mkdtemp", refuse)
-                async with scratch.workspace(Processes(scratch.directory)):
+                async with scratch.area("some", Processes(scratch.directory)).workspace():
                     raise AssertionError("there was room")
 
     with pytest.raises(DiskError, match="No space left on device") as caught:
@@ -184,7 +185,7 @@ def test_a_program_that_left_its_group_is_ended_with_the_workspace(tmp_path: Pat
     async def leave() -> None:
         with Scratch.open(tmp_path / "data") as scratch:
             async with Processes(scratch.directory).open() as processes:
-                async with scratch.workspace(processes) as workspace:
+                async with scratch.area("some", processes).workspace() as workspace:
                     away = f"{tmp_path}/away"
                     script = f"setsid sh -c 'echo $$ >{away}; exec sleep 600' & while ! test -s {away}; do :; done"
                     outcome = await workspace.run(["sh", "-c", script], environment={}, time_limit=NEVER)
@@ -193,6 +194,48 @@ def test_a_program_that_left_its_group_is_ended_with_the_workspace(tmp_path: Pat
                 wait_until(lambda: not alive(pid_in(tmp_path / "away")), "the end of what left its group")
 
     asyncio.run(leave())
+
+
+def test_the_programs_that_run_now_are_counted_for_each_scanner(tmp_path: Path) -> None:
+    async def count() -> None:
+        with Scratch.open(tmp_path / "data") as scratch:
+            async with Processes(scratch.directory).open() as processes:
+                area, other = scratch.area("some", processes), scratch.area("other", processes)
+                async with area.workspace() as workspace, other.workspace() as idle:
+                    script = f"echo $$ >{tmp_path}/pid; while ! test -e {tmp_path}/end; do sleep 0.01; done"
+                    scans = [
+                        asyncio.create_task(workspace.run(["sh", "-c", text], environment={}, time_limit=NEVER))
+                        for text in (script, "exec sleep 600")
+                    ]
+                    await asyncio.to_thread(pid_in, tmp_path / "pid")
+                    assert (area.running, other.running) == (2, 0)
+                    (tmp_path / "end").touch()
+                    assert (await scans[0]).exit_code == 0
+                    assert area.running == 1
+                    scans[1].cancel()
+                    await asyncio.wait(scans)
+                    assert area.running == 0
+                    with pytest.raises(ScannerConfigurationError):
+                        await idle.run(["/no/such/program"], environment={}, time_limit=NEVER)
+                    assert other.running == 0
+
+    asyncio.run(count())
+
+
+# ---- what one scanner keeps
+
+
+def test_what_a_scanner_keeps_is_its_own_and_goes_with_the_service(tmp_path: Path) -> None:
+    with Scratch.open(tmp_path) as scratch:
+        processes = Processes(scratch.directory)
+        kept, others = (scratch.area(name, processes).directory for name in ("some", "other"))
+        assert kept != others
+        assert not kept.exists()
+        assert scratch.directory in kept.parents
+        kept.mkdir()
+        (kept / "cache").touch()
+        assert scratch.area("some", processes).directory == kept
+    assert everything_below(tmp_path) == {tmp_path / "scratch"}
 
 
 # ---- files elsewhere
@@ -257,7 +300,8 @@ wait
 
 async def serve(data, out):
     with Scratch.open(data) as scratch:
-        async with Processes(scratch.directory).open() as processes, scratch.workspace(processes) as workspace:
+        processes = Processes(scratch.directory)
+        async with processes.open(), scratch.area("some", processes).workspace() as workspace:
             workspace.temporary_file(out, "report", ".json")
             (workspace.directory / "layer").touch()
             (out / "directory").write_text(f"{workspace.directory}")

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harbor_scanner.errors import SettingsError
+from harbor_scanner.layers import Loader
 from harbor_scanner.settings import (
     BOOLEAN,
     OPTIONAL_PATH,
     PATH,
     TEXT,
     Kind,
-    Loader,
     Setting,
     choice,
     duration,

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,8 @@ RELAXED = settings(deadline=None)
 
 DIGEST = "sha256:6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b"
 CAPABILITIES = (Capability("vulnerability", media.IMAGE_MANIFESTS, (media.GENERIC_REPORT,)),)
+FORMATS = {"sbom_media_types": list(media.SBOM_FORMATS)}
+WITH_SBOM = (*CAPABILITIES, Capability("sbom", media.IMAGE_MANIFESTS, (media.SBOM_REPORT,), FORMATS))
 ROBOT = "Basic " + base64.b64encode(b"robot$library+Aqua-7f1f2c30:p:a$$ w\xc3\xb6rd").decode()
 
 
@@ -47,13 +50,13 @@ def request(**changes: Any) -> dict[str, Any]:
     return document
 
 
-def parse(document: Any) -> ScanRequest:
-    return parse_scan_request(json.dumps(document).encode(), CAPABILITIES)
+def parse(document: Any, capabilities: tuple[Capability, ...] = CAPABILITIES) -> ScanRequest:
+    return parse_scan_request(json.dumps(document).encode(), capabilities)
 
 
-def field_refused(document: Any) -> str:
+def field_refused(document: Any, capabilities: tuple[Capability, ...] = CAPABILITIES) -> str:
     with pytest.raises(InvalidRequestError) as caught:
-        parse(document)
+        parse(document, capabilities)
     assert str(caught.value).startswith(f"{caught.value.field}: ")
     return caught.value.field
 
@@ -167,6 +170,140 @@ def test_digests_of_both_registered_algorithms_are_taken(digest: str) -> None:
 )
 def test_registries_are_taken_by_any_http_address(url: str) -> None:
     assert parse(request(registry__url=url)).registry.url == url
+
+
+# ---- SBOMs
+
+
+def asking_for_sbom(parameters: Any, **changes: Any) -> dict[str, Any]:
+    asked = {"type": "sbom", "produces_mime_types": [media.SBOM_REPORT], "parameters": parameters, **changes}
+    return request(enabled_capabilities=[asked])
+
+
+def advertising(*formats: str) -> tuple[Capability, ...]:
+    attributes = {"sbom_media_types": list(formats)}
+    return (Capability("sbom", media.IMAGE_MANIFESTS, (media.SBOM_REPORT,), attributes),)
+
+
+def test_harbor_s_request_for_an_sbom_is_taken() -> None:
+    taken = parse(asking_for_sbom({"sbom_media_types": ["application/spdx+json"]}), WITH_SBOM)
+    assert taken.reports == (media.SPDX,)
+
+
+@pytest.mark.parametrize("parameters", [None, {}, {"sbom_media_types": None}, {"sbom_media_types": []}, {"more": [1]}])
+@pytest.mark.parametrize("formats", [media.SBOM_FORMATS, (media.SPDX,), (media.CYCLONEDX,)])
+def test_an_sbom_in_no_format_by_name_is_wanted_in_all_that_are_advertised(
+    parameters: Any, formats: tuple[str, ...]
+) -> None:
+    assert parse(asking_for_sbom(parameters), advertising(*formats)).reports == formats
+
+
+def test_all_formats_of_the_specification_are_advertised_where_none_is_named() -> None:
+    capability = Capability("sbom", media.IMAGE_MANIFESTS, (media.SBOM_REPORT,))
+    assert parse(asking_for_sbom(None), (capability,)).reports == media.SBOM_FORMATS
+
+
+@pytest.mark.parametrize("spelled", ["Application/SPDX+json", " application/spdx+json ", "application/spdx+json;"])
+def test_formats_may_be_spelled_in_any_way_that_http_allows(spelled: str) -> None:
+    taken = parse(asking_for_sbom({"sbom_media_types": [spelled, None, media.SPDX]}), WITH_SBOM)
+    assert taken.reports == (media.SPDX,)
+
+
+def test_both_capabilities_may_be_asked_for_at_once() -> None:
+    asked = [{"type": "sbom"}, {"type": "vulnerability"}]
+    taken = parse(request(enabled_capabilities=asked), WITH_SBOM)
+    assert taken.reports == ("vulnerability", media.SPDX, media.CYCLONEDX)
+
+
+def test_the_parameters_of_vulnerabilities_are_ignored() -> None:
+    asked = [{"type": "vulnerability", "parameters": {"sbom_media_types": "nonsense"}}]
+    assert parse(request(enabled_capabilities=asked), WITH_SBOM).reports == ("vulnerability",)
+
+
+@pytest.mark.parametrize("listed", ["application/spdx+json", "", 5, 0, False, {}, {"a": 1}, [1], [["a"]], [{}], [""]])
+def test_formats_that_are_no_list_of_names_are_refused_by_the_name_of_the_field(listed: Any) -> None:
+    field = field_refused(asking_for_sbom({"sbom_media_types": listed}), WITH_SBOM)
+    assert field == "enabled_capabilities[0].parameters.sbom_media_types"
+
+
+@pytest.mark.parametrize("name", ["application/json", "text/spdx", "application/spdx+json; version=2", "vulnerability"])
+def test_a_format_that_nobody_knows_is_refused_by_the_name_of_the_field(name: str) -> None:
+    field = field_refused(asking_for_sbom({"sbom_media_types": [media.SPDX, name]}), WITH_SBOM)
+    assert field == "enabled_capabilities[0].parameters.sbom_media_types"
+
+
+def test_a_format_that_the_scanner_does_not_make_is_refused_naming_those_that_it_makes() -> None:
+    with pytest.raises(
+        InvalidRequestError, match=r"cyclonedx\+json' is not supported.*application/spdx\+json"
+    ) as caught:
+        parse(asking_for_sbom({"sbom_media_types": [media.CYCLONEDX]}), advertising(media.SPDX))
+    assert caught.value.field == "enabled_capabilities[0].parameters.sbom_media_types"
+
+
+@pytest.mark.parametrize("kind", ["sbom", "vulnerability"])
+def test_a_capability_is_not_asked_for_the_report_of_the_other(kind: str) -> None:
+    other = media.GENERIC_REPORT if kind == "sbom" else media.SBOM_REPORT
+    asked = [{"type": kind, "produces_mime_types": [other]}]
+    assert (
+        field_refused(request(enabled_capabilities=asked), WITH_SBOM) == "enabled_capabilities[0].produces_mime_types"
+    )
+
+
+@pytest.mark.parametrize("asked", [None, [], [None]])
+def test_a_scanner_of_sboms_alone_refuses_a_request_that_names_no_capability(asked: Any) -> None:
+    assert field_refused(request(enabled_capabilities=asked), advertising(media.SPDX)) == "enabled_capabilities"
+
+
+KINDS = ("vulnerability", *media.SBOM_FORMATS)
+CAPABILITY = st.builds(
+    EnabledCapability,
+    type=st.sampled_from(["vulnerability", "sbom"]),
+    parameters=st.none()
+    | st.fixed_dictionaries({"sbom_media_types": st.none() | st.lists(st.sampled_from(media.SBOM_FORMATS))}),
+)
+REQUESTS = st.builds(ScanRequest, enabled_capabilities=st.none() | st.lists(CAPABILITY, max_size=4))
+
+
+@RELAXED
+@given(REQUESTS, st.sets(st.sampled_from(KINDS), min_size=1))
+def test_a_request_asks_for_the_reports_that_it_is_told_to_ask_for(asked: ScanRequest, kinds: set[str]) -> None:
+    other = asked.asking_for(kinds)
+    assert other.reports == tuple(kind for kind in KINDS if kind in kinds)
+    assert other.asking_for(asked.reports).reports == asked.reports
+    assert (other.registry, other.artifact) == (asked.registry, asked.artifact)
+
+
+@RELAXED
+@given(REQUESTS)
+def test_a_request_asks_for_at_least_one_report_and_for_each_but_once(asked: ScanRequest) -> None:
+    assert asked.reports
+    assert len(set(asked.reports)) == len(asked.reports)
+
+
+@RELAXED
+@given(REQUESTS, st.sets(st.sampled_from(media.SBOM_FORMATS), min_size=1))
+def test_a_request_that_is_taken_asks_only_for_what_the_scanner_makes(asked: ScanRequest, formats: set[str]) -> None:
+    document = request(enabled_capabilities=msgspec.to_builtins(asked.enabled_capabilities))
+    capabilities = (*CAPABILITIES, *advertising(*formats))
+    made = {"vulnerability", *formats}
+    named = {name for each in asked.enabled_capabilities or () for name in formats_named(each)}
+    if not named <= made:
+        assert field_refused(document, capabilities).endswith("parameters.sbom_media_types")
+        return
+    taken = parse(document, capabilities)
+    assert {*taken.reports} == {*asked.reports} & made
+    assert parse(msgspec.to_builtins(taken), capabilities) == taken
+
+
+def formats_named(asked: EnabledCapability) -> list[str]:
+    parameters = asked.parameters or {}
+    return parameters.get("sbom_media_types") or [] if asked.type == "sbom" else []
+
+
+@pytest.mark.parametrize("kinds", [(), ("nonsense",)])
+def test_a_request_for_nothing_cannot_be_made(kinds: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="vulnerabilities"):
+        ScanRequest().asking_for(kinds)
 
 
 # ---- what cannot be scanned

@@ -19,14 +19,16 @@ from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import Artifact, Capability, Cvss, Metadata, ScannerInfo, Severity
 from harbor_scanner.harbor.report import MAX_DOCUMENT
 
-SBOM_REPORT = "application/vnd.security.sbom.report+json; version=1.0"
-"""The third report type that Harbor knows (Harbor v2.16 src/pkg/scan/rest/v1/spec.go)."""
-
 MAX_KEY = 2600
 """Bytes of UTF-8 in the id, package and version of a vulnerability, which share one entry of a btree index with the
 registration's UUID; PostgreSQL refuses an entry of more than about 2,700 bytes."""
 
-_REPORTS = {media.NATIVE_REPORT, media.GENERIC_REPORT, SBOM_REPORT}
+_REPORTS = {media.NATIVE_REPORT, media.GENERIC_REPORT, media.SBOM_REPORT}
+"""The report types that Harbor knows (Harbor v2.16 src/pkg/scan/rest/v1/spec.go)."""
+
+_MARKS = {media.SPDX: {"spdxVersion", "@context"}, media.CYCLONEDX: {"bomFormat"}}
+"""Of the members of an SBOM, one that tells its format: in SPDX 2 and 3, and in CycloneDX."""
+
 _SEVERITIES = {"None", *Severity}
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _SHOWN = 20
@@ -78,6 +80,17 @@ class VulnerabilityReport(msgspec.Struct, frozen=True):
     artifact: Artifact | None = None
     scanner: ScannerInfo | None = None
     severity: str | None = None
+
+
+class SbomReport(msgspec.Struct, frozen=True):
+    """An SBOM report of any adapter (spec v1.2, schema `HarborSbomReport`)."""
+
+    sbom: dict[str, Any] | None = None
+    """The document. It is there, and not empty, in a report that passed `check_sbom`."""
+    media_type: str | None = None
+    generated_at: datetime | None = None
+    artifact: Artifact | None = None
+    scanner: ScannerInfo | None = None
 
 
 class _Scanner(msgspec.Struct):
@@ -152,6 +165,28 @@ def check_report(document: bytes) -> VulnerabilityReport:
     if problems:
         raise InvalidAnswerError("report", problems)
     return report
+
+
+def check_sbom(document: bytes, media_type: str = media.SPDX) -> SbomReport:
+    """Return the SBOM report in `document`, or raise InvalidAnswerError if it holds no SBOM in the format `media_type`.
+
+    Harbor v2.16 src/pkg/scan/sbom/sbom.go pushes whatever is under `sbom` to its registry, a null too, and always as
+    SPDX: it decodes the report, but looks at nothing else.
+    """
+    report = decode("SBOM report", document, SbomReport)
+    problems = list(_problems_of_sbom(report, media_type))
+    if problems:
+        raise InvalidAnswerError("SBOM report", problems)
+    return report
+
+
+def _problems_of_sbom(report: SbomReport, media_type: str) -> Iterator[str]:
+    if media.canonical(report.media_type or "") != media_type:
+        yield f"media_type is {report.media_type!r}; {media_type} was asked for"
+    if not report.sbom:
+        yield "there is no SBOM; Harbor would push an accessory that says nothing"
+    elif not _MARKS[media_type] & report.sbom.keys():
+        yield f"sbom is no document in the format {media_type}: it has no {' or '.join(sorted(_MARKS[media_type]))}"
 
 
 def _problems_of_document(document: bytes, report: VulnerabilityReport) -> Iterator[str]:

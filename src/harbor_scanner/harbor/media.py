@@ -17,6 +17,14 @@ GENERIC_REPORT = "application/vnd.security.vulnerability.report; version=1.1"
 
 VULNERABILITY_REPORTS = (GENERIC_REPORT, NATIVE_REPORT)
 
+SBOM_REPORT = "application/vnd.security.sbom.report+json; version=1.0"
+"""The SBOM report of API v1.2, which Harbor 2.11 and newer asks for."""
+
+SPDX = "application/spdx+json"
+CYCLONEDX = "application/vnd.cyclonedx+json"
+SBOM_FORMATS = (SPDX, CYCLONEDX)
+"""Formats of an SBOM (spec v1.2, `SbomParameters`). Harbor itself asks for SPDX only."""
+
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 IMAGE_MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
@@ -37,12 +45,15 @@ def canonical(media_type: str) -> str:
     return "; ".join([essence.strip().lower(), *sorted(f"{name}={value}" for name, value in values if value)])
 
 
-def negotiate(accept: str | None, offered: tuple[str, ...] = VULNERABILITY_REPORTS) -> str | None:
+def negotiate(
+    accept: str | None, offered: tuple[str, ...] = VULNERABILITY_REPORTS, presumed: str = NATIVE_REPORT
+) -> str | None:
     """Return the report type to answer with, or None if the client accepts none of `offered`.
 
-    No header, or `*/*`, means the native report of v1.0 (spec v1.0 to v1.2, operation GetScanReport).
+    No header, or `*/*`, means the type `presumed`, or the first one offered where it is not: the native report of v1.0,
+    if the request tells nothing else (spec v1.0 to v1.2, operation GetScanReport).
     """
-    fallback = NATIVE_REPORT if NATIVE_REPORT in offered else offered[0]
+    fallback = presumed if presumed in offered else offered[0]
     if not accept or not accept.strip():
         return fallback
     by_name = {canonical(media_type): media_type for media_type in offered}

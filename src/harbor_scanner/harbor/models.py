@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
+
+from harbor_scanner.harbor import media
+
+VULNERABILITY = "vulnerability"
+SBOM = "sbom"
+"""Types of capabilities (spec v1.2, `ScannerCapability.type`)."""
+
+SBOM_MEDIA_TYPES = "sbom_media_types"
+"""Name under which capabilities and requests list formats of SBOMs (spec v1.2, `SbomParameters`)."""
+
+_KINDS = (VULNERABILITY, *media.SBOM_FORMATS)
 
 
 class Severity(StrEnum):
@@ -76,12 +89,26 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):
     """Bytes; Harbor sends it beyond the spec."""
 
 
+def _sbom_formats(named: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the known ones of the formats named there; all that are known, if none is named."""
+    listed = (named or {}).get(SBOM_MEDIA_TYPES)
+    if not listed or not isinstance(listed, Sequence) or isinstance(listed, str):
+        return media.SBOM_FORMATS
+    names = {media.canonical(name) for name in listed if isinstance(name, str)}
+    return tuple(media_type for media_type in media.SBOM_FORMATS if media_type in names)
+
+
 class EnabledCapability(msgspec.Struct, frozen=True):
     """One capability that a scan request asks for (spec v1.2, `ScanRequest.enabled_capabilities`)."""
 
-    type: str = "vulnerability"
+    type: str = VULNERABILITY
     produces_mime_types: list[str] | None = None
     parameters: dict[str, Any] | None = None
+
+    @property
+    def sbom_formats(self) -> tuple[str, ...]:
+        """The formats of the SBOM asked for; all, if the parameters name none."""
+        return _sbom_formats(self.parameters)
 
 
 class ScanRequest(msgspec.Struct, frozen=True):
@@ -90,6 +117,39 @@ class ScanRequest(msgspec.Struct, frozen=True):
     registry: Registry = Registry()
     artifact: Artifact = Artifact()
     enabled_capabilities: list[EnabledCapability] | None = None
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """The kinds of reports asked for: `vulnerability`, and the media types of SBOM formats.
+
+        A request that names no capability comes from a Harbor that knows vulnerabilities only; an SBOM without a format
+        is wanted in every format (spec v1.2, `ScanRequest.enabled_capabilities`).
+        """
+        asked = self.enabled_capabilities or [EnabledCapability()]
+        kinds = {VULNERABILITY} & {capability.type for capability in asked}
+        kinds.update(*(capability.sbom_formats for capability in asked if capability.type == SBOM))
+        return tuple(kind for kind in _KINDS if kind in kinds)
+
+    @property
+    def reference(self) -> str:
+        """The image's full name by its digest, as programs take it: `core.harbor.domain/library/mongo@sha256:…`."""
+        url = urlsplit(self.registry.url)
+        host = url.netloc.rpartition("@")[2]
+        if url.port is None and "." not in host and host != "localhost":
+            # Without a dot or a port, the first part of a reference is taken for a repository of Docker Hub.
+            host = f"{host}:{443 if url.scheme == 'https' else 80}"
+        return f"{host}/{self.artifact.repository}@{self.artifact.digest}"
+
+    def asking_for(self, reports: Iterable[str]) -> ScanRequest:
+        """Return this request with other kinds of reports to make. Raises ValueError if there are none."""
+        kinds = set(reports)
+        formats = [media_type for media_type in media.SBOM_FORMATS if media_type in kinds]
+        asked = [EnabledCapability(VULNERABILITY)] if VULNERABILITY in kinds else []
+        if formats:
+            asked.append(EnabledCapability(SBOM, parameters={SBOM_MEDIA_TYPES: formats}))
+        if not asked:
+            raise ValueError("a request that names no capability asks for vulnerabilities")
+        return msgspec.structs.replace(self, enabled_capabilities=asked)
 
 
 class ScanResponse(msgspec.Struct, frozen=True):
@@ -117,6 +177,11 @@ class Capability(msgspec.Struct, frozen=True, omit_defaults=True):
     consumes_mime_types: tuple[str, ...]
     produces_mime_types: tuple[str, ...]
     additional_attributes: dict[str, Any] | None = None
+
+    @property
+    def sbom_formats(self) -> tuple[str, ...]:
+        """The formats in which SBOMs are advertised; all, if the attributes name none."""
+        return _sbom_formats(self.additional_attributes)
 
 
 class Metadata(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -51,12 +52,12 @@ class RenderedReport(msgspec.Struct, frozen=True):
     """A report as it is stored and served."""
 
     body: bytes
-    """The JSON document, compressed with gzip. The same findings always make the same bytes."""
+    """The JSON document, compressed with gzip. The same result of a scan always makes the same bytes."""
     size: int
     """Bytes of the document before compression."""
-    counts: dict[Severity, int]
-    """How many findings of each severity the document holds, notices apart. No severity is missing."""
-    dropped: int
+    counts: dict[Severity, int] = msgspec.field(default_factory=dict)
+    """How many findings of each severity the document holds, notices apart; none is missing, but from an SBOM all."""
+    dropped: int = 0
     """How many findings had no room. A notice in the document says that there are some, but not how many."""
 
 
@@ -124,17 +125,20 @@ def _most_severe_first(groups: Mapping[Key, Sequence[Finding]]) -> list[tuple[Se
     return [(severity, key) for severity in keys for key in sorted(keys[severity])]
 
 
-def _head(artifact: Artifact, scanner: ScannerInfo, severity: Severity, generated_at: datetime) -> bytes:
-    """Return the document up to the first finding."""
+def preamble(artifact: Artifact, scanner: ScannerInfo, generated_at: datetime) -> dict[str, Any]:
+    """Return the members with which every report begins. Raises ValueError if `generated_at` has no time zone."""
     if generated_at.tzinfo is None:
         raise ValueError("the time of a report needs a time zone")
-    report = {
+    return {
         "generated_at": generated_at.astimezone(UTC).replace(microsecond=0),
         "artifact": plain(msgspec.to_builtins(artifact)),
         "scanner": plain(msgspec.to_builtins(scanner)),
-        "severity": severity,
-        "vulnerabilities": [],
     }
+
+
+def _head(artifact: Artifact, scanner: ScannerInfo, severity: Severity, generated_at: datetime) -> bytes:
+    """Return the document up to the first finding."""
+    report = {**preamble(artifact, scanner, generated_at), "severity": severity, "vulnerabilities": []}
     return _encoder.encode(report).removesuffix(b"]}")
 
 

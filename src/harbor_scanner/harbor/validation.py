@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,14 @@ import msgspec
 
 from harbor_scanner.errors import InvalidRequestError, MalformedRequestError
 from harbor_scanner.harbor import media
-from harbor_scanner.harbor.models import Capability, ScanRequest
+from harbor_scanner.harbor.models import (
+    SBOM,
+    SBOM_MEDIA_TYPES,
+    VULNERABILITY,
+    Capability,
+    EnabledCapability,
+    ScanRequest,
+)
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
@@ -26,6 +34,7 @@ INDEXES = {
 def parse_scan_request(body: bytes, capabilities: tuple[Capability, ...]) -> ScanRequest:
     """Return the request in `body`, checked against the `capabilities` of the scanner.
 
+    An SBOM that is wanted in no format by name is wanted in all that the scanner advertises; they are named then.
     Null means the same as absent, and unknown fields are ignored, as Harbor's versions need it. Raises
     MalformedRequestError (no JSON, or wrong types) or InvalidRequestError, which names the field.
     """
@@ -41,8 +50,7 @@ def parse_scan_request(body: bytes, capabilities: tuple[Capability, ...]) -> Sca
         raise MalformedRequestError(f"The body has a value of the wrong type: {error}") from None
     _check_registry(request)
     _check_artifact(request)
-    _check_capabilities(request, capabilities)
-    return request
+    return _with_formats(request, capabilities)
 
 
 def _without_nulls(value: Any) -> Any:
@@ -99,19 +107,50 @@ def _check_artifact(request: ScanRequest) -> None:
             )
 
 
-def _check_capabilities(request: ScanRequest, capabilities: tuple[Capability, ...]) -> None:
+def _with_formats(request: ScanRequest, capabilities: tuple[Capability, ...]) -> ScanRequest:
+    """Return `request` with every format named in which an SBOM is wanted, if the scanner can do all that is asked."""
     known = {capability.type: capability for capability in capabilities}
-    for place, asked in enumerate(request.enabled_capabilities or ()):
-        field = f"enabled_capabilities[{place}]"
-        if asked.type not in known:
+    if not request.enabled_capabilities:
+        _require_known("enabled_capabilities", VULNERABILITY, known)
+        return request
+    asked = [
+        _supported(f"enabled_capabilities[{place}]", enabled, known)
+        for place, enabled in enumerate(request.enabled_capabilities)
+    ]
+    return msgspec.structs.replace(request, enabled_capabilities=asked)
+
+
+def _supported(field: str, asked: EnabledCapability, known: Mapping[str, Capability]) -> EnabledCapability:
+    _require_known(f"{field}.type", asked.type, known)
+    capability = known[asked.type]
+    served = capability.produces_mime_types
+    if asked.type == VULNERABILITY:  # either report is served, whichever is advertised
+        served = (*served, *media.VULNERABILITY_REPORTS)
+    produced = sorted({media.canonical(name) for name in served})
+    for name in asked.produces_mime_types or ():
+        if media.canonical(name) not in produced:
             raise InvalidRequestError(
-                f"{field}.type", f"{asked.type!r} is not supported; this scanner has {', '.join(known)}"
+                f"{field}.produces_mime_types", f"{name!r} is not supported; reports come as {', '.join(produced)}"
             )
-        # Either report type is served, whichever is advertised.
-        served = (*known[asked.type].produces_mime_types, *media.VULNERABILITY_REPORTS)
-        produced = sorted({media.canonical(name) for name in served})
-        for name in asked.produces_mime_types or ():
-            if media.canonical(name) not in produced:
-                raise InvalidRequestError(
-                    f"{field}.produces_mime_types", f"{name!r} is not supported; reports come as {', '.join(produced)}"
-                )
+    if asked.type != SBOM:
+        return asked
+    formats = _formats(f"{field}.parameters.{SBOM_MEDIA_TYPES}", asked.parameters or {}, capability.sbom_formats)
+    return msgspec.structs.replace(asked, parameters={**(asked.parameters or {}), SBOM_MEDIA_TYPES: formats})
+
+
+def _require_known(field: str, kind: str, known: Mapping[str, Capability]) -> None:
+    if kind not in known:
+        raise InvalidRequestError(field, f"{kind!r} is not supported; this scanner has {', '.join(known)}")
+
+
+def _formats(field: str, parameters: Mapping[str, Any], advertised: tuple[str, ...]) -> list[str]:
+    """Return the formats in which an SBOM is wanted; all that are advertised, if none is named."""
+    named = parameters.get(SBOM_MEDIA_TYPES, [])
+    if not isinstance(named, list):
+        raise InvalidRequestError(field, f"must be a list; this scanner makes SBOMs as {' and '.join(advertised)}")
+    for name in named:
+        if not isinstance(name, str) or media.canonical(name) not in advertised:
+            raise InvalidRequestError(
+                field, f"{name!r} is not supported; this scanner makes SBOMs as {' and '.join(advertised)}"
+            )
+    return [media.canonical(name) for name in named or advertised]

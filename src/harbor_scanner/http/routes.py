@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.resources import files
 from typing import assert_never
+from urllib.parse import unquote
 
 import msgspec
 from starlette.applications import Starlette
@@ -19,43 +20,57 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from harbor_scanner.errors import InvalidRequestError, MalformedRequestError, StoreUnavailableError
 from harbor_scanner.harbor import media
-from harbor_scanner.harbor.models import ErrorBody, ErrorResponse, ScanResponse
+from harbor_scanner.harbor.models import SBOM, VULNERABILITY, ErrorBody, ErrorResponse, ScanResponse
 from harbor_scanner.health import Health
 from harbor_scanner.http.auth import Authenticator
 from harbor_scanner.metrics import CONTENT_TYPE, Metrics
-from harbor_scanner.service import Failed, NotReady, Ready, ScanService, Unknown
+from harbor_scanner.service import Failed, NotAsked, NotReady, Ready, ScanService, Unknown
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a scan request; Harbor sends less than two thousand."""
 
 _CHUNK = 256 * 1024
+_NO_API = "Nothing is served here; this process scans, and answers probes and metrics alone."
 _REFUSED = re.compile(rb"\s*q\s*=\s*0(\.0*)?\s*")
 _Header = tuple[bytes, bytes]
 _Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def create_app(
-    health: Health, metrics: Metrics, service: ScanService | None = None, authenticator: Authenticator | None = None
+    health: Health, metrics: Metrics, services: Mapping[str, ScanService], authenticator: Authenticator | None = None
 ) -> ASGIApp:
-    """Return the application: probes and metrics, and the API itself if there is a `service` to answer it."""
+    """Return the application: probes and metrics, and the API itself for each of `services`, by the scanner's name.
+
+    A scanner answers under the base path of its name, the first one under the root too.
+    """
+    guard = authenticator or Authenticator()
+    # The first match serves, so what Harbor asks for most often comes first.
     routes: list[BaseRoute] = []
-    if service is not None:
-        guard = authenticator or Authenticator()
-        # The first match serves, so what Harbor asks for most often comes first.
-        routes += [
-            Route("/api/v1/metadata", _Guarded(guard, _MetadataRoute(service)), methods=["GET"]),
-            Route("/api/v1/scan", _Guarded(guard, _ScanRoute(service)), methods=["POST"]),
-            Route("/api/v1/scan/{job_id}/report", _Guarded(guard, _ReportRoute(service, metrics)), methods=["GET"]),
-            Route("/openapi.json", _Document("openapi.json"), methods=["GET"]),
-        ]
+    for service in list(services.values())[:1]:
+        routes += _api("", service, guard)
+    for name, service in services.items():
+        routes += _api(f"/{name}", service, guard)
+    if services:
+        routes.append(Route("/openapi.json", _Document("openapi.json"), methods=["GET"]))
     routes += [
         Route("/probe/healthy", _Probe(lambda: (200, b'{"status":"healthy"}')), methods=["GET"]),
         Route("/probe/ready", _Probe(health.report), methods=["GET"]),
         Route("/metrics", _MetricsPage(metrics), methods=["GET"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception})
+    app = Starlette(
+        routes=routes,
+        exception_handlers={404: _NotFound(services), HTTPException: _on_http_exception, Exception: _on_exception},
+    )
     app.router.redirect_slashes = False  # Harbor follows no redirect, and the API has none of this kind
     return app
+
+
+def _api(base: str, service: ScanService, guard: Authenticator) -> list[Route]:
+    return [
+        Route(f"{base}/api/v1/metadata", _Guarded(guard, _MetadataRoute(service)), methods=["GET"]),
+        Route(f"{base}/api/v1/scan", _Guarded(guard, _ScanRoute(service)), methods=["POST"]),
+        Route(f"{base}/api/v1/scan/{{job_id}}/report", _Guarded(guard, _ReportRoute(service)), methods=["GET"]),
+    ]
 
 
 async def answer(send: Send, status: int, body: bytes, content_type: str, headers: Iterable[_Header] = ()) -> None:
@@ -76,11 +91,22 @@ async def answer_error(send: Send, status: int, message: str, headers: Iterable[
 
 
 async def _on_http_exception(_request: Request, exception: Exception) -> Response:
-    """Wrong paths and methods are answered in the API's own shape."""
+    """Wrong methods are answered in the API's own shape."""
     assert isinstance(exception, HTTPException)  # noqa: S101 - it is registered for these alone
     return Response(
         error_body(str(exception.detail)), exception.status_code, headers=exception.headers, media_type=media.ERROR
     )
+
+
+class _NotFound:
+    """Wrong paths are answered with the right ones: a registration in Harbor may name a scanner that is not enabled."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        bases = "".join(f", /{name}/api/v1" for name in names)
+        self._body = error_body(f"Nothing is served here; scanners answer under /api/v1{bases}." if bases else _NO_API)
+
+    async def __call__(self, _request: Request, _exception: Exception) -> Response:
+        return Response(self._body, 404, media_type=media.ERROR)
 
 
 async def _on_exception(_request: Request, _exception: Exception) -> Response:
@@ -136,35 +162,49 @@ class _ScanRoute:
 
 
 class _ReportRoute:
-    def __init__(self, service: ScanService, metrics: Metrics) -> None:
+    def __init__(self, service: ScanService) -> None:
         self._service = service
-        self._metrics = metrics
+        types = {capability.type for capability in service.capabilities}
+        vulnerabilities = media.VULNERABILITY_REPORTS if VULNERABILITY in types else ()
+        self._offered = (*vulnerabilities, media.SBOM_REPORT) if SBOM in types else vulnerabilities
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        media_type = media.negotiate(_header(scope, b"accept").decode("latin-1"))
+        wanted = _parameter(scope, "sbom_media_type")
+        presumed = media.NATIVE_REPORT if wanted is None else media.SBOM_REPORT
+        media_type = media.negotiate(_header(scope, b"accept").decode("latin-1"), self._offered, presumed)
         if media_type is None:
-            offered = " and ".join(media.VULNERABILITY_REPORTS)
+            offered = " and ".join(self._offered)
             await self._error(send, 501, f"Reports come as {offered}; the Accept header names none of them.")
             return
-        found = await self._service.report(scope["path_params"]["job_id"])
+        kind = VULNERABILITY
+        if media_type == media.SBOM_REPORT:
+            kind = media.canonical(wanted or "")
+            if kind not in media.SBOM_FORMATS:
+                problem = f"is {wanted!r}" if wanted else "is missing"
+                formats = " or ".join(media.SBOM_FORMATS)
+                await self._error(send, 400, f"The query parameter sbom_media_type {problem}; it must be {formats}.")
+                return
+        found = await self._service.report(scope["path_params"]["job_id"], kind)
         match found:
             case Ready(compressed):
-                self._metrics.polled(200)
+                self._service.polled(200)
                 await _send_report(send, compressed, media_type, gzip=_takes_gzip(_header(scope, b"accept-encoding")))
             case NotReady(refresh_after):
-                self._metrics.polled(302)
+                self._service.polled(302)
                 refresh = [(b"refresh-after", str(refresh_after).encode()), (b"content-length", b"0")]
                 await send({"type": "http.response.start", "status": 302, "headers": refresh})
                 await send({"type": "http.response.body", "body": b""})
             case Failed(message):
                 await self._error(send, 500, message)
+            case NotAsked(message):
+                await self._error(send, 400, message)
             case Unknown():
                 await self._error(send, 404, "There is no such scan job, or its report is not kept any more.")
             case _:
                 assert_never(found)
 
     async def _error(self, send: Send, status: int, message: str) -> None:
-        self._metrics.polled(status)
+        self._service.polled(status)
         await answer_error(send, status, message)
 
 
@@ -219,6 +259,18 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
 def _header(scope: Scope, name: bytes) -> bytes:
     """Return a header that may come in several lines as if it came in one (RFC 9110, 5.3)."""
     return b", ".join(value for key, value in scope["headers"] if key == name)
+
+
+def _parameter(scope: Scope, name: str) -> str | None:
+    """Return the first value of a query parameter, if it is there.
+
+    A `+` stands for itself, as in `application/spdx+json`, and not for a blank as in forms: no value here has blanks.
+    """
+    for pair in scope["query_string"].decode("latin-1").split("&"):
+        key, _, value = pair.partition("=")
+        if unquote(key) == name:
+            return unquote(value)
+    return None
 
 
 def _takes_gzip(accept_encoding: bytes) -> bool:

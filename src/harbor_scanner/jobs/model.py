@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from harbor_scanner.harbor.models import VULNERABILITY
+
 
 class JobState(StrEnum):
     """Where a scan job is in its life."""
@@ -29,8 +31,10 @@ class JobStatus(msgspec.Struct, frozen=True):
     """The message for Harbor, if the job failed."""
     sequence: int = 0
     """Place in the order of acceptance, over all jobs ever accepted."""
+    reports: tuple[str, ...] = (VULNERABILITY,)
+    """The kinds of reports that were asked for (`ScanRequest.reports`)."""
     report: bytes | None = None
-    """The report, gzip-compressed, if the job finished."""
+    """The report of the kind that is looked for, gzip-compressed, if the job finished."""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -50,10 +54,21 @@ class Lease(msgspec.Struct, frozen=True):
     """The registry credentials, encrypted."""
 
 
+class Companion(msgspec.Struct, frozen=True):
+    """A job that shares the run of another one, which asks for another report of the same image."""
+
+    job_id: str
+    body: bytes
+    """As in `Lease`."""
+    sealed: bytes | None = None
+
+
 class QueueSnapshot(msgspec.Struct, frozen=True):
     """The queue at one moment, for metrics and for telling Harbor when to come back."""
 
     queued: int = 0
+    joined: int = 0
+    """Waiting for, or sharing, the run of another job."""
     running: int = 0
     delayed: int = 0
     """Waiting for another try."""

@@ -3,22 +3,27 @@
 A worker holds a job by a *lease*: the stream entry is delivered to it, and its heartbeat keeps the entry's idle time
 low. An entry that has been idle for longer than a lease belongs to a worker that died, and the next worker takes it.
 Every step that ends a lease is one script, which first checks that the lease still holds.
+
+Harbor asks for the vulnerabilities and the SBOM of an image in two requests. Where a scanner makes both, the later job
+joins the earlier one, if that has not begun, as its *companion*: one run then serves both. Companions are not in the
+stream; a job that fails, or is tried again, parts from them, and each is then run on its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from harbor_scanner.errors import InternalError, StoreUnavailableError
 from harbor_scanner.harbor.models import ScanRequest
-from harbor_scanner.jobs.model import JobState, Lease
+from harbor_scanner.jobs.model import Companion, Lease
 from harbor_scanner.jobs.store import GROUP, Store
 from harbor_scanner.jobs.vault import Vault
 
@@ -31,14 +36,19 @@ PATIENCE = 2.0
 class Queue:
     """Accepts jobs, leases them to workers, and ends them."""
 
-    def __init__(self, store: Store, vault: Vault, worker: str = "") -> None:
+    def __init__(self, store: Store, vault: Vault, worker: str = "", *, joining: bool = False) -> None:
         self._store = store
         self._vault = vault
         self._worker = worker
+        self.joining = joining
+        """Whether jobs join others for the same image."""
         self._accept = store.script("accept")
         self._start = store.script("start")
         self._heartbeat = store.script("heartbeat")
+        self._gather = store.script("gather")
+        self._part = store.script("part")
         self._finish = store.script("finish")
+        self._fail = store.script("fail")
         self._retry = store.script("retry")
         self._give_back = store.script("give_back")
         self._promote = store.script("promote")
@@ -55,8 +65,9 @@ class Queue:
         registry = msgspec.structs.replace(request.registry, authorization=None)
         body = msgspec.json.encode(msgspec.structs.replace(request, registry=registry))
         store = self._store
-        keys = [store.job(job_id), store.queue, store.stats]
-        arguments = [job_id, body, sealed, store.events]
+        keys = [store.job(job_id), store.queue, store.stats, store.joined]
+        image = store.open(_image(request)) if self.joining else ""
+        arguments = [job_id, body, sealed, store.events, store.companions(""), image, *request.reports]
         await store.call(lambda redis: self._accept(keys, arguments, client=redis), deadline - time.monotonic())
 
     async def lease(self, count: int) -> list[Lease]:
@@ -93,26 +104,65 @@ class Queue:
         lost = await self._store.call(lambda redis: self._heartbeat(keys, arguments, client=redis), PATIENCE)
         return {entry.decode() for entry in lost}
 
-    async def finish(self, lease: Lease, report: bytes, keep_seconds: float, scan_seconds: float) -> bool:
-        """End the job with a report. Return False if the lease was lost: another worker has the job now."""
-        return await self._end(lease, JobState.FINISHED, "", report, keep_seconds, scan_seconds)
+    async def gather(self, lease: Lease) -> list[Companion]:
+        """Return the jobs that joined this one; from now on, no other can. Nothing if the lease was lost."""
+        store = self._store
+        keys = [store.job(lease.job_id), store.queue, store.companions(lease.job_id)]
+        arguments = [*self._held(lease), lease.job_id, store.job("")]
+        found = await store.call(lambda redis: self._gather(keys, arguments, client=redis), PATIENCE)
+        return [Companion(job_id.decode(), body, sealed) for job_id, body, sealed in found or ()]
+
+    async def part(self, lease: Lease, companion: Companion) -> bool:
+        """Have a companion run on its own. Return False if the lease was lost."""
+        store = self._store
+        keys = [store.queue, store.companions(lease.job_id), store.joined, store.job(companion.job_id)]
+        arguments = [*self._held(lease), companion.job_id]
+        return bool(await store.call(lambda redis: self._part(keys, arguments, client=redis), PATIENCE))
+
+    async def finish(
+        self, lease: Lease, reports: Mapping[str, Mapping[str, bytes]], keep_seconds: float, scan_seconds: float
+    ) -> bool:
+        """End the job, and the companions that shared its run, with reports: by job id, then by kind.
+
+        Return False if the lease was lost: another worker has the job now.
+        """
+        store = self._store
+        order = [lease.job_id, *(job_id for job_id in reports if job_id != lease.job_id)]
+        keys = [store.queue, store.stats, store.joined, store.companions(lease.job_id)]
+        arguments: list[Any] = [
+            *self._held(lease), int(keep_seconds * 1000), f"{scan_seconds:.3f}", store.events, store.job(""),
+        ]  # fmt: skip
+        for job_id in order:
+            keys += [store.job(job_id), store.reports(job_id)]
+            arguments += [job_id, len(reports[job_id])]
+            for kind, body in reports[job_id].items():
+                arguments += [kind, body]
+        # A report of many megabytes takes its time on the wire: a multiple of the usual patience.
+        return bool(await store.call(lambda redis: self._finish(keys, arguments, client=redis), PATIENCE * 5))
 
     async def fail(self, lease: Lease, error: str, keep_seconds: float) -> bool:
         """End the job with an error message for Harbor. Return False if the lease was lost."""
-        return await self._end(lease, JobState.FAILED, error, b"", keep_seconds, 0)
+        store = self._store
+        keys = [store.job(lease.job_id), store.queue, store.joined, store.companions(lease.job_id)]
+        arguments = [
+            *self._held(lease), lease.job_id, _sound(error), int(keep_seconds * 1000), store.events, store.job(""),
+        ]  # fmt: skip
+        return bool(await store.call(lambda redis: self._fail(keys, arguments, client=redis), PATIENCE))
 
     async def retry(self, lease: Lease, delay_seconds: float, error: str) -> bool:
         """Have the job run again after a delay. Return False if the lease was lost."""
         store = self._store
-        keys = [store.job(lease.job_id), store.queue, store.delayed]
-        arguments = [GROUP, lease.entry, self._worker, lease.job_id, int(delay_seconds * 1000), _sound(error)]
+        keys = [
+            store.job(lease.job_id), store.queue, store.delayed, store.joined, store.companions(lease.job_id),
+        ]  # fmt: skip
+        arguments = [*self._held(lease), lease.job_id, int(delay_seconds * 1000), _sound(error), store.job("")]
         return bool(await store.call(lambda redis: self._retry(keys, arguments, client=redis), PATIENCE))
 
     async def give_back(self, lease: Lease) -> bool:
         """Return a job that this worker cannot bring to its end. Return False if the lease was lost."""
         store = self._store
         keys = [store.job(lease.job_id), store.queue]
-        arguments = [GROUP, lease.entry, self._worker, int(LEASE_SECONDS * 1000)]
+        arguments = [*self._held(lease), int(LEASE_SECONDS * 1000)]
         return bool(await store.call(lambda redis: self._give_back(keys, arguments, client=redis), PATIENCE))
 
     async def promote(self) -> int:
@@ -121,22 +171,22 @@ class Queue:
         keys = [store.delayed, store.queue]
         return int(await store.call(lambda redis: self._promote(keys, [100], client=redis), PATIENCE))
 
-    def open_request(self, lease: Lease) -> ScanRequest:
-        """Return the request with its registry credentials.
+    def open_request(self, job: Lease | Companion) -> ScanRequest:
+        """Return the request of a job with its registry credentials.
 
         Raises InternalError if it cannot be read, ScannerConfigurationError if the credentials were stored with
         another key.
         """
         try:
-            request = msgspec.json.decode(lease.body, type=ScanRequest)
+            request = msgspec.json.decode(job.body, type=ScanRequest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InternalError(
                 f"The stored scan request cannot be read: {error}.",
                 "Another version of harbor-scanner may have accepted it. Scan again.",
             ) from error
-        if lease.sealed is None:
+        if job.sealed is None:
             return request
-        authorization = self._vault.open(lease.sealed, lease.job_id)
+        authorization = self._vault.open(job.sealed, job.job_id)
         return msgspec.structs.replace(
             request, registry=msgspec.structs.replace(request.registry, authorization=authorization)
         )
@@ -169,17 +219,16 @@ class Queue:
             body=body, sealed=sealed,
         )  # fmt: skip
 
-    async def _end(
-        self, lease: Lease, state: JobState, error: str, report: bytes, keep_seconds: float, scan_seconds: float
-    ) -> bool:
-        store = self._store
-        keys = [store.job(lease.job_id), store.report(lease.job_id), store.queue, store.stats]
-        arguments = [
-            GROUP, lease.entry, self._worker, lease.job_id, state, _sound(error), report,
-            int(keep_seconds * 1000), f"{scan_seconds:.3f}", store.events,
-        ]  # fmt: skip
-        # A report of many megabytes takes its time on the wire: a multiple of the usual patience.
-        return bool(await store.call(lambda redis: self._finish(keys, arguments, client=redis), PATIENCE * 5))
+    def _held(self, lease: Lease) -> tuple[str, str, str]:
+        """Return what a script needs to tell whether a lease still holds."""
+        return GROUP, lease.entry, self._worker
+
+
+def _image(request: ScanRequest) -> str:
+    """Return a name for the image of a request, the same for each request for it."""
+    artifact = request.artifact
+    parts = (request.registry.url, artifact.repository, artifact.digest)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _sound(text: str) -> bytes:

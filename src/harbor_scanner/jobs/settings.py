@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,11 @@ def _redis_address(text: str) -> RedisAddress | None:
     return parse_redis_url(text) if text else None
 
 
+def _hours(text: str) -> str:
+    """Return the duration that a bare number of hours stands for."""
+    return f"{text}h" if re.fullmatch(r"\d+(\.\d+)?|\.\d+", text, re.ASCII) else text
+
+
 class StoreSettings(msgspec.Struct, frozen=True):
     """Scan jobs and reports in the store."""
 
@@ -28,6 +34,7 @@ class StoreSettings(msgspec.Struct, frozen=True):
         Setting(
             "SCANNER_STORE_REDIS_SCAN_JOB_TTL", "1h", duration(1),
             "How long scan jobs and their reports are kept, counted from the end of the scan",
+            keys=("service.scanJobTTLHour",), read_key=_hours, key_allowed="a number of hours, such as 1 or 0.5",
         ),
     ]  # fmt: skip
     key: Annotated[
@@ -52,7 +59,7 @@ class RedisSettings(msgspec.Struct, frozen=True):
             "Redis or Valkey server, standalone (`redis://:password@host:port/0`, `rediss://` with TLS) or behind "
             "Sentinels (`redis+sentinel://:password@host1:port1,host2:port2/master-name/0`). "
             "Empty: an embedded store in the data directory",
-            secret=True, mask=mask_redis_url,
+            secret=True, mask=mask_redis_url, keys=("redis.url",),
         ),
     ]  # fmt: skip
     sentinel_username: Annotated[
@@ -77,10 +84,18 @@ class RedisSettings(msgspec.Struct, frozen=True):
             "5",
             integer(0, 10_000),
             "Most connections at once, one of them for events; more callers wait (0: no limit)",
+            keys=("redis.maxActiveConnections",),
         ),
     ]
     pool_max_idle: Annotated[
-        int, Setting("SCANNER_REDIS_POOL_MAX_IDLE", "5", integer(0, 10_000), "Most connections kept open while idle")
+        int,
+        Setting(
+            "SCANNER_REDIS_POOL_MAX_IDLE",
+            "5",
+            integer(0, 10_000),
+            "Most connections kept open while idle",
+            keys=("redis.maxIdleConnections",),
+        ),
     ]
     pool_idle_timeout: Annotated[
         float,
@@ -91,7 +106,14 @@ class RedisSettings(msgspec.Struct, frozen=True):
     ]  # fmt: skip
     connection_timeout: Annotated[
         float,
-        Setting("SCANNER_REDIS_POOL_CONNECTION_TIMEOUT", "1s", duration(), "Time limit for connecting (0: no limit)"),
+        Setting(
+            "SCANNER_REDIS_POOL_CONNECTION_TIMEOUT",
+            "1s",
+            duration(),
+            "Time limit for connecting (0: no limit)",
+            keys=("service.maxTimeout",),
+            values_default="1m",
+        ),
     ]
     read_timeout: Annotated[
         float,
@@ -100,11 +122,18 @@ class RedisSettings(msgspec.Struct, frozen=True):
             "1s",
             duration(),
             "Time limit for reading the reply to one command (0: no limit)",
+            keys=("service.maxTimeout",),
+            values_default="1m",
         ),
     ]
     write_timeout: Annotated[
         float,
         Setting(
-            "SCANNER_REDIS_POOL_WRITE_TIMEOUT", "1s", duration(), "Time limit for writing one command (0: no limit)"
+            "SCANNER_REDIS_POOL_WRITE_TIMEOUT",
+            "1s",
+            duration(),
+            "Time limit for writing one command (0: no limit)",
+            keys=("service.maxTimeout",),
+            values_default="1m",
         ),
     ]

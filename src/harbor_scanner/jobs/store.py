@@ -68,6 +68,7 @@ class Store:
         self.namespace = namespace
         self.queue = f"{namespace}:queue"
         self.delayed = f"{namespace}:delayed"
+        self.joined = f"{namespace}:joined"
         self.stats = f"{namespace}:stats"
         self.workers = f"{namespace}:workers"
         self.events = f"{namespace}:events"
@@ -86,14 +87,23 @@ class Store:
         """Return the key of a job."""
         return f"{self.namespace}:job:{job_id}"
 
-    def report(self, job_id: str) -> str:
-        """Return the key of a job's report."""
-        return f"{self.namespace}:report:{job_id}"
+    def reports(self, job_id: str) -> str:
+        """Return the key of a job's reports, by their kinds."""
+        return f"{self.namespace}:reports:{job_id}"
+
+    def companions(self, job_id: str) -> str:
+        """Return the key of the jobs that share the run of this one."""
+        return f"{self.namespace}:companions:{job_id}"
+
+    def open(self, image: str) -> str:
+        """Return the key of what is asked of an image by a job that others may join."""
+        return f"{self.namespace}:open:{image}"
 
     def script(self, name: str) -> Script:
         """Return one of the scripts beside this module."""
-        source = files("harbor_scanner.jobs").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-        script: Script = self._redis.register_script(source)
+        folder = files("harbor_scanner.jobs").joinpath("lua")
+        parts = [folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name)]
+        script: Script = self._redis.register_script("\n".join(parts))
         return script
 
     async def call(self, operation: Callable[[Any], Awaitable[T]], patience: float) -> T:
@@ -158,19 +168,25 @@ class Store:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    async def find(self, job_id: str, patience: float) -> JobStatus | None:
-        """Return the state of a job, with its report if it is there; None if the job is unknown."""
+    async def find(self, job_id: str, kind: str, patience: float) -> JobStatus | None:
+        """Return the state of a job, with its report of a kind if that is there; None if the job is unknown."""
 
         async def read(redis: Any) -> list[Any]:
             async with redis.pipeline(transaction=False) as pipeline:
-                pipeline.hmget(self.job(job_id), ["state", "error", "sequence"])
-                pipeline.get(self.report(job_id))
+                pipeline.hmget(self.job(job_id), ["state", "error", "sequence", "reports"])
+                pipeline.hget(self.reports(job_id), kind)
                 return list(await pipeline.execute())
 
-        (state, error, sequence), report = await self.call(read, patience)
+        (state, error, sequence, reports), report = await self.call(read, patience)
         if state is None:
             return None
-        return JobStatus(JobState(state.decode()), (error or b"").decode(), int(sequence or 0), report)
+        return JobStatus(
+            state=JobState(state.decode()),
+            error=(error or b"").decode(),
+            sequence=int(sequence or 0),
+            reports=tuple((reports or b"").decode().split()),
+            report=report,
+        )
 
     async def snapshot(self, patience: float) -> QueueSnapshot:
         """Return the state of the queue."""
@@ -180,15 +196,17 @@ class Store:
                 pipeline.xlen(self.queue)
                 pipeline.xpending(self.queue, GROUP)
                 pipeline.zcard(self.delayed)
+                pipeline.scard(self.joined)
                 pipeline.hmget(self.stats, ["scan_seconds", "started"])
                 pipeline.hvals(self.workers)
                 pipeline.time()
                 return list(await pipeline.execute())
 
-        length, pending, delayed, (scan_seconds, started), notices, now = await self.call(read, patience)
+        length, pending, delayed, joined, (scan_seconds, started), notices, now = await self.call(read, patience)
         alive = _alive(notices, now)
         return QueueSnapshot(
             queued=length - pending["pending"],
+            joined=joined,
             running=pending["pending"],
             delayed=delayed,
             slots=max(1, sum(notice.slots for notice in alive)),

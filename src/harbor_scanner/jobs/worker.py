@@ -6,28 +6,21 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import structlog
 
-from harbor_scanner.errors import InternalError, ScanError, StoreUnavailableError, WorkerDiedError
-from harbor_scanner.harbor.models import ScannerInfo, ScanRequest
-from harbor_scanner.harbor.report import RenderedReport, render
+from harbor_scanner.errors import ScanError, StoreUnavailableError, WorkerDiedError
+from harbor_scanner.harbor.models import SBOM, VULNERABILITY
 from harbor_scanner.jobs.events import Events
 from harbor_scanner.jobs.model import Lease
 from harbor_scanner.jobs.queue import HEARTBEAT_SECONDS, LEASE_SECONDS, Queue
+from harbor_scanner.jobs.run import Reports, Runner, ride_out
 from harbor_scanner.jobs.store import Store
-from harbor_scanner.log import current_redactor, redacting
-from harbor_scanner.metrics import Metrics
-from harbor_scanner.process import Processes
-from harbor_scanner.scanners.base import Scanner
-from harbor_scanner.scratch import Scratch, free_bytes
-
-T = TypeVar("T")
+from harbor_scanner.metrics import ScannerMetrics
+from harbor_scanner.scratch import free_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +43,7 @@ class WorkerOptions(msgspec.Struct, frozen=True):
     """How long an ended job and its report are kept."""
     disk_floor: int
     """Bytes; with less free space, scans wait."""
-    watched_directories: tuple[Path, ...]
+    watched_directories: Callable[[], Iterable[Path]]
     """Where the space must be free."""
     shutdown_grace: float
     sole: bool = False
@@ -58,30 +51,22 @@ class WorkerOptions(msgspec.Struct, frozen=True):
 
 
 class Worker:
-    """Runs up to `slots` scans at once."""
+    """Runs up to `slots` scans of one scanner at once."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the one place where all the parts of a scan meet
+    def __init__(
         self,
         options: WorkerOptions,
         store: Store,
         queue: Queue,
         events: Events,
-        scanner: Scanner,
-        scanner_info: Callable[[], ScannerInfo],
-        require_image: Callable[[ScanRequest], Awaitable[None]],
-        scratch: Scratch,
-        processes: Processes,
-        metrics: Metrics,
+        runner: Runner,
+        metrics: ScannerMetrics,
     ) -> None:
         self._options = options
         self._store = store
         self._queue = queue
         self._events = events
-        self._scanner = scanner
-        self._scanner_info = scanner_info
-        self._require_image = require_image
-        self._scratch = scratch
-        self._processes = processes
+        self._runner = runner
         self._metrics = metrics
         self._running: dict[asyncio.Task[None], Lease] = {}
         self._scanning: dict[str, asyncio.Task[None]] = {}
@@ -187,7 +172,9 @@ class Worker:
             task.cancel(_LEASE_LOST)
 
     async def _take_abandoned(self) -> None:
-        await self._store.announce(self._options.name, self._options.slots, self._scanner_info().version, patience=2.0)
+        await self._store.announce(
+            self._options.name, self._options.slots, self._runner.scanner_info().version, patience=2.0
+        )
         if await self._queue.promote():
             self._events.queued.set()
         # After an outage, let every living worker prolong its leases first.
@@ -205,68 +192,45 @@ class Worker:
                 self._metrics.started(lease.started_at - lease.queued_at)
             try:
                 try:
-                    report = await self._abandonable(lease)
+                    reports = await self._abandonable(lease)
                 except ScanError as error:
                     await self._fail_or_retry(lease, error, time.monotonic() - started)
                 else:
-                    await self._finish(lease, report, time.monotonic() - started)
+                    await self._finish(lease, reports, time.monotonic() - started)
             except asyncio.CancelledError as cancelled:
                 if cancelled.args != (_LEASE_LOST,):
                     await asyncio.shield(self._return(lease))
                 raise
 
-    async def _abandonable(self, lease: Lease) -> RenderedReport:
+    async def _abandonable(self, lease: Lease) -> Mapping[str, Reports]:
         try:
-            return await self._scan(lease)
+            if lease.attempt > self._options.max_attempts:
+                raise WorkerDiedError(
+                    f"The worker that ran this scan died {self._options.max_attempts} times.",
+                    "Look for a lack of memory on the workers' machines; SCANNER_MAX_ATTEMPTS sets the number of runs.",
+                )
+            return await self._runner.run(lease)
         finally:
             # From here on the job is being ended, which has its own way to learn that the lease was lost.
             self._scanning.pop(lease.entry, None)
 
-    async def _scan(self, lease: Lease) -> RenderedReport:
-        """Raises ScanError."""
-        if lease.attempt > self._options.max_attempts:
-            raise WorkerDiedError(
-                f"The worker that ran this scan died {self._options.max_attempts} times.",
-                "Look for a lack of memory on the workers' machines; SCANNER_MAX_ATTEMPTS sets the number of runs.",
-            )
-        request = self._queue.open_request(lease)
-        artifact = request.artifact
-        # For the rest of this task, which has a context of its own.
-        structlog.contextvars.bind_contextvars(repository=artifact.repository, digest=artifact.digest)
-        log.info("scan started")
-        with redacting(_secrets_of(request)):
-            try:
-                await self._require_image(request)
-                async with self._scratch.workspace(self._processes) as workspace:
-                    result = await self._scanner.scan(request, workspace)
-                    return await asyncio.to_thread(
-                        render,
-                        artifact,
-                        self._scanner_info(),
-                        result.findings,
-                        result.notices,
-                        datetime.now(UTC),
-                    )
-            except ScanError as error:
-                redact = current_redactor()
-                error.message, error.advice = redact(error.message), redact(error.advice)
-                raise
-            except Exception as error:
-                log.exception("the scan failed for a defect of this service")
-                raise InternalError(
-                    f"The scan failed for a defect of this service: {current_redactor()(repr(error))}",
-                    f"Its log has the details under job {lease.job_id}.",
-                ) from error
-
-    async def _finish(self, lease: Lease, report: RenderedReport, seconds: float) -> None:
+    async def _finish(self, lease: Lease, reports: Mapping[str, Reports], seconds: float) -> None:
         keep = self._options.keep_seconds
-        if not await self._ride_out(lambda: self._queue.finish(lease, report.body, keep, seconds)):
+        bodies = {
+            job_id: {kind: report.body for kind, report in made.items()} for job_id, made in reports.items()
+        }  # fmt: skip
+        if not await ride_out(lambda: self._queue.finish(lease, bodies, keep, seconds)):
             log.warning("the report is not kept: another worker has this job now")
             return
-        self._metrics.finished(
-            seconds, report.size, {str(severity): count for severity, count in report.counts.items()}
-        )
-        log.info("scan finished", seconds=round(seconds, 3), findings=sum(report.counts.values()))
+        self._metrics.finished(seconds)
+        self._metrics.shared(len(reports) - 1)
+        for job_id, made in reports.items():
+            findings = 0
+            for kind, report in made.items():
+                counts = {str(severity): count for severity, count in report.counts.items()}
+                findings += sum(counts.values())
+                self._metrics.reported(VULNERABILITY if kind == VULNERABILITY else SBOM, report.size, counts)
+            log.info("scan finished", job=job_id, seconds=round(seconds, 3), reports=list(made), findings=findings)
 
     async def _fail_or_retry(self, lease: Lease, error: ScanError, seconds: float) -> None:
         delay = _FIRST_RETRY * _RETRY_FACTOR ** (lease.attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311 - spread
@@ -276,13 +240,13 @@ class Worker:
         self._metrics.failed(seconds, error.code, retried=retried)
         if retried:
             log.warning("scan failed; it is tried again", failure=error.code, error=str(error), seconds=round(delay, 1))
-            await self._ride_out(lambda: self._queue.retry(lease, delay, str(error)))
+            await ride_out(lambda: self._queue.retry(lease, delay, str(error)))
             return
         message = str(error)
         if 1 < lease.attempt <= self._options.max_attempts and error.retriable:
             message += f"\n(attempt {lease.attempt} of {self._options.max_attempts})"
         log.error("scan failed", failure=error.code, error=message, seconds=round(seconds, 3))
-        await self._ride_out(lambda: self._queue.fail(lease, message, self._options.keep_seconds))
+        await ride_out(lambda: self._queue.fail(lease, message, self._options.keep_seconds))
 
     async def _return(self, lease: Lease) -> None:
         log.info("the scan was ended before its time, and goes back to the queue")
@@ -290,17 +254,9 @@ class Worker:
         with contextlib.suppress(StoreUnavailableError):
             await self._queue.give_back(lease)
 
-    async def _ride_out(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Repeat `step` until the store answers: what was scanned is not given up for an outage."""
-        while True:
-            try:
-                return await step()
-            except StoreUnavailableError as error:
-                log.warning("the store does not answer; waiting for it", error=str(error))
-                await asyncio.sleep(_TICK)
-
     def _disk_is_short(self) -> bool:
-        free = free_bytes(*self._options.watched_directories)
+        directories = list(self._options.watched_directories())
+        free = free_bytes(*directories)
         short = free < self._options.disk_floor
         if short != self.waiting_for_disk:
             self.waiting_for_disk = short
@@ -309,18 +265,8 @@ class Worker:
                 log.warning(
                     "scans wait for free disk space",
                     free_bytes=free, floor_bytes=self._options.disk_floor,
-                    directories=[str(directory) for directory in self._options.watched_directories],
+                    directories=[str(directory) for directory in directories],
                 )  # fmt: skip
             else:
                 log.info("there is enough free disk space again; scans go on", free_bytes=free)
         return short
-
-
-def _secrets_of(request: ScanRequest) -> list[str]:
-    """Return what must not be seen of a request's registry credentials."""
-    authorization = request.registry.authorization or ""
-    credentials = request.registry.credentials
-    secrets = [authorization, authorization.partition(" ")[2]]
-    if credentials is not None:
-        secrets.append(credentials.password)
-    return secrets

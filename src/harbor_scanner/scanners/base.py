@@ -2,13 +2,16 @@
 
 A scanner knows nothing of HTTP or Redis. It gets a scan request and a workspace, and returns findings or raises one
 of the errors of `harbor_scanner.errors`, whose class tells the service whether another run can help.
+
+A package brings a scanner as a `ScannerPlugin`, under the entry point group `harbor_scanner.scanners`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -47,16 +50,30 @@ class Workspace(Protocol):
 class ScanResult(msgspec.Struct):
     """What a scan found."""
 
-    findings: list[Finding]
+    findings: list[Finding] = msgspec.field(default_factory=list)
+    """Every vulnerability, if the request asks for them."""
     notices: list[str] = msgspec.field(default_factory=list)
     """What a reader of the report must know about it as a whole, such as that it is partial."""
+    sboms: dict[str, bytes] = msgspec.field(default_factory=dict)
+    """The JSON documents of the SBOMs that the request asks for, by their media types."""
+
+
+class Premises(msgspec.Struct, frozen=True):
+    """What a scanner is given for its whole life."""
+
+    settings: Callable[[], Any]
+    """Returns the settings as they hold now: a struct of the plugin's own kind. A scan asks once, at its start."""
+    directory: Path
+    """Private to this scanner and this process, writable; made when first needed, and gone when the service ends."""
+    cleaned: Callable[[int, int], None] = lambda _files, _bytes: None
+    """Told what was removed from a cache: how many files, and how many bytes they had."""
 
 
 class Scanner(Protocol):
-    """A backend."""
+    """A backend. Inherit from it: what need not be provided has a default here."""
 
     name: str
-    """Lower case, as in settings, metrics and URLs: `aqua`."""
+    """Lower case, as in settings, metrics and URLs: `aqua`. The same as the name of the entry point."""
     title: str
     """As Harbor shows it: `Aqua`. Never empty."""
     vendor: str
@@ -70,17 +87,41 @@ class Scanner(Protocol):
     @property
     def properties(self) -> Mapping[str, str]:
         """Properties of the metadata, without secrets; Harbor accepts only strings."""
-        ...
+        return {}
 
     @property
     def directories(self) -> Sequence[Path]:
         """Directories outside of the workspace that scans write to, whose free space matters."""
-        ...
+        return ()
 
     async def version(self, workspace: Workspace) -> str:
         """Return the version of the installed scanner. Raises ScanError if it cannot be told."""
         ...
 
     async def scan(self, request: ScanRequest, workspace: Workspace) -> ScanResult:
-        """Scan the image. Raises ScanError; never returns an empty result for an image that was not examined."""
+        """Examine the image for all that `request` asks for, which may be several capabilities at once.
+
+        Raises ScanError; never returns an empty result for an image that was not examined.
+        """
         ...
+
+    async def maintain(self) -> None:
+        """Do what must be done from time to time, such as cleaning a cache, until cancelled; or return at once."""
+        await asyncio.sleep(0)  # a default, and no abstract method
+
+
+class ScannerPlugin(msgspec.Struct, frozen=True):
+    """How the service makes a scanner: what an entry point of the group `harbor_scanner.scanners` refers to."""
+
+    settings: type[msgspec.Struct]
+    """A frozen struct whose fields are annotated with `harbor_scanner.settings.Setting`. A scanner of which any setting
+    is given counts as configured."""
+    make: Callable[[Premises], Scanner]
+    problems: Callable[[Any], Iterable[str]] = lambda _settings: ()
+    """Returns what is wrong with the settings as a whole, a line each that names the setting. The service does not
+    start with them, and refuses a change that brings them."""
+    warnings: Callable[[Any], Iterable[str]] = lambda _settings: ()
+    """Returns what will fail some scans but not all, a line each that names the setting. It is logged."""
+    secrets: Callable[[Any], Iterable[str]] = lambda _settings: ()
+    """Returns secrets that lie hidden in settings, such as a password in a URL; those that a setting is marked with are
+    known."""

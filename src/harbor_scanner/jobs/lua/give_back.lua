@@ -1,8 +1,7 @@
--- Return a job that was not run to its end through no fault of its own: it keeps its place, the run does not count, and
--- the next worker that looks for abandoned jobs may take it at once.
+-- Return a job that was not run to its end through no fault of its own: it keeps its place and its companions, the run
+-- does not count, and the next worker that looks for abandoned jobs may take it at once.
 -- KEYS: job, queue; ARGV: group, entry, worker, idle time in milliseconds
-local pending = redis.call('XPENDING', KEYS[2], ARGV[1], ARGV[2], ARGV[2], 1)
-if not (pending[1] and pending[1][2] == ARGV[3]) then
+if not holds(KEYS[2], ARGV[1], ARGV[2], ARGV[3]) then
   return 0
 end
 redis.call('HSET', KEYS[1], 'state', 'queued')

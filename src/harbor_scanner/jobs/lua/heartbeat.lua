@@ -2,8 +2,7 @@
 -- KEYS: queue; ARGV: group, worker, entries...
 local lost = {}
 for index = 3, #ARGV do
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[index], ARGV[index], 1)
-  if pending[1] and pending[1][2] == ARGV[2] then
+  if holds(KEYS[1], ARGV[1], ARGV[index], ARGV[2]) then
     -- JUSTID resets the idle time and leaves the delivery counter alone.
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[index], 'JUSTID')
   else

@@ -3,19 +3,15 @@
 -- KEYS: job, queue, stats; ARGV: group, entry, worker, id of the run
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'finished' or state == 'failed' then
-  redis.call('XACK', KEYS[2], ARGV[1], ARGV[2])
-  redis.call('XDEL', KEYS[2], ARGV[2])
+  leave(KEYS[2], ARGV[1], ARGV[2])
   return false
 end
-local pending = redis.call('XPENDING', KEYS[2], ARGV[1], ARGV[2], ARGV[2], 1)
-if not (pending[1] and pending[1][2] == ARGV[3]) then
+if not holds(KEYS[2], ARGV[1], ARGV[2], ARGV[3]) then
   return false
 end
 if redis.call('HGET', KEYS[1], 'run') ~= ARGV[4] then
-  local time = redis.call('TIME')
   redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-  redis.call('HSET', KEYS[1], 'state', 'running', 'run', ARGV[4], 'worker', ARGV[3],
-    'started_at', time[1] .. '.' .. string.format('%06d', time[2]))
+  redis.call('HSET', KEYS[1], 'state', 'running', 'run', ARGV[4], 'worker', ARGV[3], 'started_at', now())
   local sequence = tonumber(redis.call('HGET', KEYS[1], 'sequence') or 0)
   if sequence > tonumber(redis.call('HGET', KEYS[3], 'started') or 0) then
     redis.call('HSET', KEYS[3], 'started', sequence)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from harbor_scanner.scanners.aqua.scanner import AquaScanner
-from harbor_scanner.scanners.aqua.settings import AquaSettings
+from harbor_scanner.scanners.aqua.settings import AquaSettings, problems, secrets
+from harbor_scanner.scanners.base import ScannerPlugin
 
-__all__ = ["AquaScanner", "AquaSettings"]
+PLUGIN = ScannerPlugin(AquaSettings, AquaScanner, problems=problems, secrets=secrets)
+
+__all__ = ["PLUGIN", "AquaScanner", "AquaSettings"]

@@ -22,11 +22,10 @@ from harbor_scanner.errors import (
     ScannerUnreachableError,
 )
 from harbor_scanner.process import Outcome
+from harbor_scanner.scanners.printed import plain
 
 LICENCE_EXIT_CODE = 5
 """Aqua did not accept the licence (seen in integrations of `scannercli` with build pipelines)."""
-
-_COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 _LINE = 2000
 """Characters of a line that are looked at: the patterns would take seconds over much longer ones."""
@@ -196,11 +195,6 @@ def failure(outcome: Outcome) -> ScanError:
         _with_output("scannercli failed for a reason that it did not make clear", outcome),
         "See whether the Aqua console tells more of this scan, and whether other images can be scanned.",
     )
-
-
-def plain(text: str) -> str:
-    """Return `text` without colours and other sequences for terminals."""
-    return _COLOURS.sub("", text)
 
 
 def _error(cause: Cause, outcome: Outcome, line: str = "") -> ScanError:

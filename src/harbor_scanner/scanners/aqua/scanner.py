@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,18 +16,16 @@ from urllib.parse import unquote
 from harbor_scanner.errors import BadReportError, DiskError, ImageError, RegistryError, ScannerConfigurationError
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import Artifact, Capability, Registry, ScanRequest
-from harbor_scanner.process import Outcome
-from harbor_scanner.scanners.aqua.failures import failure, plain
+from harbor_scanner.scanners.aqua.failures import failure
 from harbor_scanner.scanners.aqua.findings import to_result
 from harbor_scanner.scanners.aqua.report import load_report
 from harbor_scanner.scanners.aqua.settings import AquaSettings, RegisterImages
-from harbor_scanner.scanners.base import ScanResult, Workspace
+from harbor_scanner.scanners.base import Premises, Scanner, ScanResult, Workspace
+from harbor_scanner.scanners.printed import plain, printed_version
 
 PROGRAM = "scannercli"
 
 _VERSION_TIME_LIMIT = 30.0
-_VERSION_LENGTH = 100
-_VERSION = re.compile(r"(?<![\w.:/-])v?(\d+(?:\.\d+)+\w*(?:[.+-]\w+)*)")
 
 _REGISTER_OPTIONS = {
     RegisterImages.NEVER: [],
@@ -40,15 +37,15 @@ _REPORT_WRITTEN = {0, 4}
 """Exit codes after which there is a report. 4 says that the image breaks a policy of the console: no failure here."""
 
 
-class AquaScanner:
+class AquaScanner(Scanner):
     """Aqua Enterprise."""
 
     name = "aqua"
     title = "Aqua"
     vendor = "Aqua Security"
 
-    def __init__(self, settings: AquaSettings) -> None:
-        self._settings = settings
+    def __init__(self, premises: Premises) -> None:
+        self._premises = premises
 
     @property
     def capabilities(self) -> tuple[Capability, ...]:
@@ -64,12 +61,12 @@ class AquaScanner:
     @property
     def properties(self) -> Mapping[str, str]:
         """The settings without credentials, as `env.NAME`."""
-        return {f"env.{name}": value for name, value in self._settings.shown().items()}
+        return {f"env.{name}": value for name, value in self._settings().shown().items()}
 
     @property
     def directories(self) -> tuple[Path, ...]:
         """Where the reports are written."""
-        return (self._settings.reports_dir,)
+        return (self._settings().reports_dir,)
 
     async def version(self, workspace: Workspace) -> str:
         """Return the version of the installed `scannercli`. Raises ScanError if it does not tell it in 30 seconds."""
@@ -85,7 +82,7 @@ class AquaScanner:
 
     async def scan(self, request: ScanRequest, workspace: Workspace) -> ScanResult:
         """Scan the image by its name in the registry that the Aqua console knows."""
-        settings = self._settings
+        settings = self._settings()
         report = _report_file(settings, workspace)
         outcome = await workspace.run(
             scan_command(settings, request, report),
@@ -100,6 +97,11 @@ class AquaScanner:
             return await asyncio.to_thread(_read, report)
         except BadReportError as error:
             raise BadReportError(f"{error.message}\n{plain(outcome.last_lines())}".rstrip(), error.advice) from error
+
+    def _settings(self) -> AquaSettings:
+        settings = self._premises.settings()
+        assert isinstance(settings, AquaSettings)  # noqa: S101 - the plugin names this group
+        return settings
 
 
 def scan_command(settings: AquaSettings, request: ScanRequest, report: Path) -> list[str]:
@@ -142,14 +144,6 @@ def scan_secrets(settings: AquaSettings, request: ScanRequest) -> list[str]:
         authorization.strip().partition(" ")[2].strip(),
         robot.password if robot else "",
     ]
-
-
-def printed_version(outcome: Outcome) -> str:
-    """Return the first version number that a program printed, or else its first line; empty if it printed nothing."""
-    printed = plain(f"{outcome.stdout}\n{outcome.stderr}")
-    number = _VERSION.search(printed)
-    line = next((line.strip() for line in printed.splitlines() if line.strip()), "")
-    return (number[1] if number else line)[:_VERSION_LENGTH]
 
 
 def _read(report: Path) -> ScanResult:

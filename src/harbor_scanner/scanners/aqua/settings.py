@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from harbor_scanner.duration import format_duration
-from harbor_scanner.redact import MASK
-from harbor_scanner.settings import BOOLEAN, PATH, TEXT, Setting, choice, duration, settings_of
+from harbor_scanner.settings import (
+    BOOLEAN,
+    PATH,
+    TEXT,
+    Setting,
+    as_text,
+    choice,
+    duration,
+    mask_user,
+    password_in,
+    settings_of,
+)
 
 _DEFAULT_HOST = "http://csp-console-svc.aqua:8080"
 _DEFAULT_REPORTS_DIR = "/var/lib/scanner/reports"
@@ -22,13 +32,6 @@ class RegisterImages(StrEnum):
     NEVER = "Never"
     COMPLIANT = "Compliant"
     ALWAYS = "Always"
-
-
-def mask_user(url: str) -> str:
-    """Return `url` without the user and password that may stand before its host."""
-    before, at, host = url.rpartition("@")
-    scheme, separator, _ = before.partition("://")
-    return f"{scheme if separator else ''}{separator}{MASK}@{host}" if at else url
 
 
 class AquaSettings(msgspec.Struct, frozen=True):
@@ -105,17 +108,23 @@ class AquaSettings(msgspec.Struct, frozen=True):
     def shown(self) -> dict[str, str]:
         """Return the settings that anybody may see, as text by their names in the environment."""
         return {
-            setting.name: setting.shown(_text(getattr(self, field)))
+            setting.name: setting.shown(as_text(getattr(self, field)))
             for field, setting in settings_of(type(self)).items()
             if not setting.secret
         }
 
 
-def _text(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case float():
-            return format_duration(value)
-        case _:
-            return str(value)
+def problems(settings: AquaSettings) -> Iterator[str]:
+    """Yield what is missing for every scan."""
+    if settings.token:
+        return
+    either = "(or set SCANNER_AQUA_TOKEN instead of user and password)"
+    if not settings.username:
+        yield f"SCANNER_AQUA_USERNAME: it is required; a user of the Aqua console {either}"
+    if not settings.password:
+        yield f"SCANNER_AQUA_PASSWORD: it is required; that user's password {either}"
+
+
+def secrets(settings: AquaSettings) -> Iterator[str]:
+    """Yield the password that the URL of the console may hold."""
+    yield password_in(settings.host)
