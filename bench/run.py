@@ -25,16 +25,18 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import httpx2
 import msgspec
+from bench.caches import bench_caches
 from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.client import HarborClient, Ready
-from harbor_scanner.harbor.models import Artifact, ScannerInfo
+from harbor_scanner.harbor.models import VULNERABILITY, Artifact, ScannerInfo
 from harbor_scanner.harbor.report import COMPRESSION_LEVEL, RenderedReport, render
 from harbor_scanner.scanners.aqua.findings import to_result
 from harbor_scanner.scanners.aqua.report import load_report
@@ -190,10 +192,10 @@ def bench_reports(stage: Stage) -> None:
 
 async def raw_reads(socket: Path, job_id: str) -> float:
     async with Redis(unix_socket_path=str(socket)) as redis:
-        key = f"harbor.scanner.aqua:store:report:{job_id}"
+        key = f"harbor.scanner.aqua:store:aqua:reports:{job_id}"
         count, end, began = 0, time.monotonic() + 2, time.monotonic()
         while time.monotonic() < end:
-            assert await redis.get(key)
+            assert await redis.hget(key, VULNERABILITY)
             count += 1
         return count / (time.monotonic() - began)
 
@@ -320,6 +322,8 @@ def main() -> None:
         bench_reports(stage)
         bench_delay(stage)
         bench_transform(stage, directory)
+        console.print("[bold]Caches of qscanner[/]")
+        bench_caches(note)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     table = Table(title=f"harbor-scanner on {os.cpu_count()} cores", title_justify="left")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harbor_scanner.config import GROUPS
+import msgspec
+
+from harbor_scanner.chart import CHART_KEYS, ChartKey
+from harbor_scanner.groups import GROUPS_AFTER, GROUPS_BEFORE
+from harbor_scanner.plugins import OWN, find_plugins, workers_setting
 from harbor_scanner.settings import Setting, settings_of
 
 CONFIGURATION = Path(__file__).with_name("configuration.md")
@@ -15,11 +20,28 @@ END = "<!-- end of settings -->"
 def settings_tables() -> str:
     """Return the tables of all settings, a section for each group."""
     parts = []
-    for group in GROUPS:
-        summary = (group.__doc__ or "").strip().splitlines()[0]
-        parts += ["", f"## {summary.rstrip('.')}", "", "| Name | Default | Meaning |", "|---|---|---|"]
-        parts += [_row(setting) for setting in settings_of(group).values()]
+    for title, settings in sections():
+        parts += ["", f"## {title}", "", "| Name | In values.yaml | Default | Meaning |", "|---|---|---|---|"]
+        parts += [_row(setting) for setting in settings]
+    parts += [
+        "",
+        "## Keys that only the Helm chart uses",
+        "",
+        "| In values.yaml | Default | Meaning |",
+        "|---|---|---|",
+    ]
+    parts += [_chart_row(key) for key in CHART_KEYS]
     return "\n".join(parts).strip()
+
+
+def sections() -> Iterator[tuple[str, list[Setting]]]:
+    """Yield title and settings of each group, in the order of the documentation."""
+    plugins = find_plugins().found
+    for group in GROUPS_BEFORE:
+        yield _title(group), list(settings_of(group).values())
+    yield "How many scans each scanner runs", [workers_setting(name) for name in OWN]
+    for group in (*(plugins[name].settings for name in OWN), *GROUPS_AFTER):
+        yield _title(group), list(settings_of(group).values())
 
 
 def updated(page: str) -> str:
@@ -29,16 +51,32 @@ def updated(page: str) -> str:
     return f"{head}{BEGIN}\n\n{settings_tables()}\n\n{END}{tail}"
 
 
+def _title(group: type[msgspec.Struct]) -> str:
+    return (group.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
 def _row(setting: Setting) -> str:
-    default = f"`{setting.default}`" if setting.default else ""
-    meaning = setting.meaning.replace("|", "\\|")
+    default = _code([setting.default])
+    if setting.values_default is not None:
+        default = f"{default}; with a values.yaml `{setting.values_default}`"
     allowed = setting.kind.allowed
-    notes = [f"{meaning}."]
-    if allowed not in {"text", "a path", "true or false", "a comma list of tokens", "user:password"}:
-        notes.append(f"Allowed: {allowed}.".replace("|", "\\|"))
+    notes = [f"{setting.meaning}."]
+    if allowed not in {"text", "a path", "true or false", "a comma list of tokens", "user:password", "a single word"}:
+        notes.append(f"Allowed: {allowed}.")
+    if setting.key_allowed:
+        notes.append(f"In values.yaml: {setting.key_allowed}.")
     if setting.secret:
         notes.append(f"Secret; or `{setting.name}_FILE`.")
-    return f"| `{setting.name}` | {default} | {' '.join(notes)} |"
+    text = " ".join(notes).replace("|", "\\|")
+    return f"| `{setting.name}` | {_code(setting.keys)} | {default} | {text} |"
+
+
+def _chart_row(key: ChartKey) -> str:
+    return f"| `{key.path}` | {_code([key.default])} | {key.meaning}. |"
+
+
+def _code(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words if word)
 
 
 if __name__ == "__main__":
