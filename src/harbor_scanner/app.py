@@ -73,7 +73,7 @@ class _Service:
         if address is None:
             embedded = await stack.enter_async_context(EmbeddedStore.open(config.worker.data_dir, processes.adopt))
             address = embedded.address
-        self.connections = Connections(config.redis, address)
+        self.connections = Connections(config.redis, address, len(config.scanners))
         stack.push_async_callback(self.connections.close)
         self._vault = Vault(self._secret())
         name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

@@ -438,6 +438,29 @@ def test_a_caller_that_gives_up_in_the_moment_of_its_turn_passes_the_turn_on(lis
     asyncio.run(scenario())
 
 
+def test_who_waits_for_a_connection_is_not_overtaken(listening: RedisServer) -> None:
+    async def scenario() -> None:
+        async with on_its_own(listening, 14, pool_max_active=2) as connections:
+            pool: Any = connections.client.connection_pool
+            served = []
+
+            async def take(name: str) -> None:
+                connection = await pool.get_connection()
+                served.append(name)
+                await pool.release(connection)
+
+            held = await pool.get_connection()
+            waiting = [asyncio.create_task(take(name)) for name in ("first", "second")]
+            await asyncio.sleep(0.05)
+            await pool.release(held)
+            # It comes in the very moment in which a connection is free, before anybody else was woken.
+            await take("newcomer")
+            await asyncio.gather(*waiting)
+            assert served == ["first", "second", "newcomer"]
+
+    asyncio.run(scenario())
+
+
 def test_callers_that_give_up_leave_the_pool_as_it_was(listening: RedisServer) -> None:
     async def impatient(connections: Connections, number: int) -> None:
         async with asyncio.timeout(0.001 * (number % 50)):

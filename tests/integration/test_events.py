@@ -13,9 +13,12 @@ import pytest
 from harbor_scanner.harbor.models import VULNERABILITY
 from harbor_scanner.jobs import events as events_module
 from harbor_scanner.jobs.address import RedisAddress
+from harbor_scanner.jobs.connection import Connections
 from harbor_scanner.jobs.events import Events
 from harbor_scanner.jobs.model import JobState
-from support.jobs import KEEP, PATIENCE, Station, scan_request, station, until, vulnerabilities
+from harbor_scanner.jobs.queue import Queue
+from harbor_scanner.jobs.store import Store
+from support.jobs import KEEP, PATIENCE, Station, redis_settings, scan_request, station, until, vault, vulnerabilities
 from support.proxy import Proxy
 from support.redis_servers import RedisServer
 
@@ -64,6 +67,28 @@ def test_who_waits_for_a_job_is_woken_when_it_ends(engine: RedisServer, namespac
             status = await here.store.find("job-1", VULNERABILITY, PATIENCE)
             assert status is not None
             assert status.state in {JobState.FINISHED, JobState.FAILED}
+
+    asyncio.run(scenario())
+
+
+def test_each_scanner_of_a_process_hears_of_its_own_jobs(engine: RedisServer, namespace: str) -> None:
+    async def scenario() -> None:
+        connections = Connections(redis_settings(), engine.address, subscriptions=2)
+        stores = [Store(connections, f"{namespace}:{name}") for name in ("aqua", "qualys")]
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(connections.close)
+            both = []
+            for store in stores:
+                await store.prepare(PATIENCE)
+                both.append(await stack.enter_async_context(Events(connections.subscriber, store.events).open()))
+            for events in both:
+                await heard(events.queued)
+                events.queued.clear()
+            for mine, other, store in ((both[0], both[1], stores[0]), (both[1], both[0], stores[1])):
+                await Queue(store, vault(), "worker").accept("job", scan_request(), PATIENCE)
+                await heard(mine.queued)
+                assert not other.queued.is_set()
+                mine.queued.clear()
 
     asyncio.run(scenario())
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
@@ -79,22 +79,26 @@ class _Pool(BlockingConnectionPool):
 
     def __init__(self, *, max_idle: int, idle_timeout: float, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._turns = asyncio.Semaphore(arguments["max_connections"])
         self._max_idle = max_idle
         self._idle_timeout = idle_timeout
         self._idle_since: dict[AbstractConnection, float] = {}
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        # First come, first served: the pool's own queue lets newcomers overtake those who wait.
+        await self._turns.acquire()
         try:
             connection: AbstractConnection = await super().get_connection()  # type: ignore[no-untyped-call]
-        except asyncio.CancelledError:
-            # Up to Python 3.12, a caller that is cancelled just when its turn has come lets nobody else have the turn.
-            async with self._condition:
-                self._condition.notify()
+        except BaseException:
+            self._turns.release()
             raise
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
-        await super().release(connection)
+        try:
+            await super().release(connection)
+        finally:
+            self._turns.release()
         self._idle_since[connection] = time.monotonic()
         await self.close_idle()
 
@@ -145,19 +149,16 @@ class _Sentinels(Sentinel):
 
 
 class Connections:
-    """The clients of one process: one for commands, one for the subscription to events."""
+    """The clients of one process: one for commands, one for the subscriptions to events, each with its connection."""
 
-    MARGIN: ClassVar[int] = 1
-    """Connections of the settings' limit that are kept for the subscription."""
-
-    def __init__(self, settings: RedisSettings, address: RedisAddress) -> None:
+    def __init__(self, settings: RedisSettings, address: RedisAddress, subscriptions: int = 1) -> None:
         self.address = address
         self._sentinels = _sentinels(settings, address) if address.master_name else None
-        # 0 means no limit; with 1 there would be none left for commands.
+        # 0 means no limit. A limit that leaves nothing for commands beside the subscriptions is exceeded by one.
         limit = settings.pool_max_active or 10_000
-        self._pool = self._new_pool(settings, max(1, limit - self.MARGIN))
+        self._pool = self._new_pool(settings, max(1, limit - subscriptions))
         self.client: Redis = Redis.from_pool(self._pool)
-        self.subscriber: Redis = Redis.from_pool(self._new_pool(settings, self.MARGIN))
+        self.subscriber: Redis = Redis.from_pool(self._new_pool(settings, subscriptions))
 
     async def close_idle(self) -> None:
         """Close connections that have been idle for longer than the settings allow."""
