@@ -31,6 +31,7 @@ from harbor_scanner.service import ScanService
 log = structlog.get_logger(__name__)
 
 _PATIENCE = 2.0
+_PAUSE = 60.0
 
 
 class Adapter:
@@ -91,10 +92,14 @@ class Adapter:
             await self.store.retract(self.worker.name, _PATIENCE)
 
     async def _maintain(self) -> None:
-        try:
-            await self.scanner.maintain()
-        except Exception:
-            log.exception("the upkeep of a scanner has ended for a defect of this service", scanner=self.name)
+        while True:
+            try:
+                await self.scanner.maintain()
+            except Exception:
+                log.exception("the upkeep of a scanner failed for a defect of this service", scanner=self.name)
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
 
     def warn_of_directories(self) -> None:
         """Tell at the start what would otherwise fail the first scan."""
@@ -107,7 +112,10 @@ class Adapter:
             )
 
     def _unwritable(self) -> Iterator[Path]:
-        return (path for path in self.scanner.directories if not os.access(path, os.W_OK | os.X_OK))
+        try:
+            yield from (path for path in self.scanner.directories if not os.access(path, os.W_OK | os.X_OK))
+        except Exception:
+            log.exception("a defect keeps the directories of a scanner from being checked", scanner=self.name)
 
     def add_checks(self, health: Health) -> None:
         """Have the readiness probe tell of this scanner."""

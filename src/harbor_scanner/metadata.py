@@ -53,6 +53,10 @@ class ScannerMetadata:
         """Read the version once; keep the last one known if that fails. Return whether it could be read."""
         try:
             version = await read_version()
+            if version and version != self._info.version:
+                log.info("scanner found", scanner=self._scanner.name, version=version)
+            # The properties may have changed, whatever the version.
+            self._set_version(version or self._info.version)
         except (ScanError, StoreUnavailableError) as error:
             problem = current_redactor()(str(error))
             if problem != self.problem:
@@ -65,11 +69,7 @@ class ScannerMetadata:
             )
             self.problem = f"a defect of this service: {current_redactor()(repr(error))}"
             return False
-        self.problem = ""
-        if version and version != self._info.version:
-            log.info("scanner found", scanner=self._scanner.name, version=version)
-        # The properties may have changed, whatever the version.
-        self._set_version(version or self._info.version)
+        self.problem = "" if version else "no worker that could scan has shown itself"
         return bool(version)
 
     async def keep_fresh(self, read_version: Callable[[], Awaitable[str]]) -> None:

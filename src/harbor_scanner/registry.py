@@ -40,7 +40,7 @@ _ACCEPT = ", ".join([*media.IMAGE_MANIFESTS, *sorted(INDEXES)])
 """Indexes too: a registry hides from us what we do not accept."""
 _SECONDS = 5.0
 """For all that the registry is asked about one artifact."""
-_SILENCE = 600.0
+_SILENCE = 60.0
 """Seconds for which a registry that did not answer is not asked again."""
 _LIMIT = 4 * 1024 * 1024
 """Bytes of a manifest, as the OCI distribution spec bounds it."""

@@ -528,3 +528,32 @@ def test_many_processes_share_many_runs_and_lose_no_job(engine: RedisServer, nam
             assert nothing_left(engine, here)
 
     asyncio.run(scenario())
+
+
+def test_a_job_that_vanished_keeps_nobody_from_being_run(engine: RedisServer, namespace: str) -> None:
+    """A server that evicts keys, or a hand that deletes them, costs that job and no other."""
+
+    async def scenario() -> None:
+        async with joined(engine, namespace) as here:
+            # The first of two.
+            await accepted(here)
+            engine.ask("DEL", here.store.job("scan"))
+            assert await here.queue.lease(9) == []
+            assert (await one_lease(here)).job_id == "sbom"
+        async with joined(engine, f"{namespace}-2") as here:
+            # The first of two, before the second came.
+            await accepted(here, "scan")
+            engine.ask("DEL", here.store.job("scan"))
+            await accepted(here, "sbom")
+            assert [lease.job_id for lease in await here.queue.lease(9)] == ["sbom"]
+        async with joined(engine, f"{namespace}-3") as here:
+            # The second of two.
+            await accepted(here)
+            lease = await one_lease(here)
+            engine.ask("DEL", here.store.job("sbom"))
+            assert await here.queue.gather(lease) == []
+            assert await here.queue.fail(lease, "broken", KEEP)
+            assert await here.queue.lease(9) == []
+            assert (await here.store.snapshot(PATIENCE)).joined == 0
+
+    asyncio.run(scenario())

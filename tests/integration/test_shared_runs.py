@@ -12,7 +12,14 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from harbor_scanner.errors import BadReportError, ImageError, ScanError, ScannerFailedError, ScannerUnreachableError
+from harbor_scanner.errors import (
+    BadReportError,
+    ImageError,
+    ScanError,
+    ScannerConfigurationError,
+    ScannerFailedError,
+    ScannerUnreachableError,
+)
 from harbor_scanner.harbor.media import CYCLONEDX, SPDX
 from harbor_scanner.harbor.models import VULNERABILITY, Finding, ScanRequest
 from harbor_scanner.jobs import run as run_module
@@ -204,7 +211,15 @@ def test_a_companion_of_a_run_that_failed_is_run_on_its_own(
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("trouble", [ScannerFailedError("Exit code 34."), BadReportError("There is no SBOM.")])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ScannerFailedError("Exit code 34."),
+        BadReportError("There is no SBOM."),
+        ScannerConfigurationError("There is no token, which only one of them needs."),
+        ScannerUnreachableError("Nobody answers, whom only one of them needs."),
+    ],
+)
 def test_what_only_the_shared_run_could_not_do_fails_nobody_else(
     valkey: RedisServer, namespace: str, short_dir: Path, trouble: ScanError
 ) -> None:

@@ -207,9 +207,9 @@ class Queue:
 
     async def _begin_one(self, entry: str, job_id: str) -> Lease | None:
         store = self._store
-        keys = [store.job(job_id), store.queue, store.stats]
+        keys = [store.job(job_id), store.queue, store.stats, store.companions(job_id), store.joined]
         run = os.urandom(8).hex()
-        arguments = [GROUP, entry, self._worker, run]
+        arguments = [GROUP, entry, self._worker, run, store.job("")]
         started = await store.call(lambda redis: self._start(keys, arguments, client=redis), PATIENCE)
         if started is None:
             return None

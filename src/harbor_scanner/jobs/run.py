@@ -12,9 +12,10 @@ import structlog
 
 from harbor_scanner.errors import (
     BadReportError,
+    ImageError,
     InternalError,
+    RegistryError,
     ScanError,
-    ScannerFailedError,
     StoreUnavailableError,
 )
 from harbor_scanner.harbor.models import VULNERABILITY, ScannerInfo, ScanRequest
@@ -84,8 +85,8 @@ class Runner:
         together = {companion.job_id: asked for companion, asked in companions}
         try:
             return await self._scan({lease.job_id: request, **together}, request)
-        except (ScannerFailedError, BadReportError) as error:
-            if not companions:
+        except ScanError as error:
+            if not companions or isinstance(error, ImageError | RegistryError):
                 raise
             # It may be what another one asked for that failed.
             log.warning("a shared run failed; each request is now run on its own", error=str(error))

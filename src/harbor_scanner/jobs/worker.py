@@ -255,7 +255,11 @@ class Worker:
             await self._queue.give_back(lease)
 
     def _disk_is_short(self) -> bool:
-        directories = list(self._options.watched_directories())
+        try:
+            directories = list(self._options.watched_directories())
+        except Exception:
+            log.exception("a defect keeps the directories of a scanner from being watched")
+            return self.waiting_for_disk
         free = free_bytes(*directories)
         short = free < self._options.disk_floor
         if short != self.waiting_for_disk:

@@ -50,8 +50,8 @@ class Workspace(Protocol):
 class ScanResult(msgspec.Struct):
     """What a scan found."""
 
-    findings: list[Finding] = msgspec.field(default_factory=list)
-    """Every vulnerability, if the request asks for them."""
+    findings: list[Finding]
+    """Every vulnerability, if the request asks for them: an empty list claims that there are none."""
     notices: list[str] = msgspec.field(default_factory=list)
     """What a reader of the report must know about it as a whole, such as that it is partial."""
     sboms: dict[str, bytes] = msgspec.field(default_factory=dict)

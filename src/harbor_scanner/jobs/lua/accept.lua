@@ -16,6 +16,11 @@ if ARGV[3] ~= '' then
 end
 if open ~= '' then
   local leader = redis.call('HGET', open, 'leader')
+  local prefix = string.sub(KEYS[1], 1, #KEYS[1] - #ARGV[1])
+  if leader and redis.call('EXISTS', prefix .. leader) == 0 then
+    redis.call('DEL', open)
+    leader = false
+  end
   local joins = leader
   for index = 7, #ARGV do
     joins = joins and redis.call('HEXISTS', open, ARGV[index]) == 0

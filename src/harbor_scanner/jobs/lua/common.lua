@@ -18,12 +18,19 @@ local function leave(queue, group, entry)
   redis.call('XDEL', queue, entry)
 end
 
+-- Put a job that had joined another one back in the queue, to be run on its own; unless it is gone, by whatever hand.
+local function send(queue, joined, job, id)
+  if redis.call('EXISTS', job) == 1 then
+    redis.call('HSET', job, 'state', 'queued')
+    redis.call('XADD', queue, '*', 'job', id)
+  end
+  redis.call('SREM', joined, id)
+end
+
 -- Let the companions of a job, whose run will not serve them, be run on their own.
 local function part(queue, companions, joined, prefix)
   for _, id in ipairs(redis.call('LRANGE', companions, 0, -1)) do
-    redis.call('HSET', prefix .. id, 'state', 'queued')
-    redis.call('XADD', queue, '*', 'job', id)
-    redis.call('SREM', joined, id)
+    send(queue, joined, prefix .. id, id)
   end
   redis.call('DEL', companions)
 end

@@ -7,8 +7,10 @@ end
 close(KEYS[1], ARGV[4])
 local found = {}
 for _, id in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
-  redis.call('HSET', ARGV[5] .. id, 'state', 'running')
   local job = redis.call('HMGET', ARGV[5] .. id, 'request', 'authorization')
-  found[#found + 1] = {id, job[1], job[2]}
+  if job[1] then
+    redis.call('HSET', ARGV[5] .. id, 'state', 'running')
+    found[#found + 1] = {id, job[1], job[2]}
+  end
 end
 return found

@@ -4,8 +4,6 @@ if not holds(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) then
   return 0
 end
 if redis.call('LREM', KEYS[2], 0, ARGV[4]) > 0 then
-  redis.call('HSET', KEYS[4], 'state', 'queued')
-  redis.call('XADD', KEYS[1], '*', 'job', ARGV[4])
-  redis.call('SREM', KEYS[3], ARGV[4])
+  send(KEYS[1], KEYS[3], KEYS[4], ARGV[4])
 end
 return 1

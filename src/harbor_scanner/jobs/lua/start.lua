@@ -1,8 +1,9 @@
 -- Begin a run of a job whose stream entry this worker was given, and still has. Drops the entry of a job that is over or
 -- gone. Repeating it for the same run changes nothing.
--- KEYS: job, queue, stats; ARGV: group, entry, worker, id of the run
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state or state == 'finished' or state == 'failed' then
+-- KEYS: job, queue, stats, companions, joined; ARGV: group, entry, worker, id of the run, prefix of jobs
+local job = redis.call('HMGET', KEYS[1], 'state', 'request')
+if not job[2] or job[1] == 'finished' or job[1] == 'failed' then
+  part(KEYS[2], KEYS[4], KEYS[5], ARGV[5])
   leave(KEYS[2], ARGV[1], ARGV[2])
   return false
 end
