@@ -114,6 +114,8 @@ def config(
         {"name": entry.setting.name, "value": entry.setting.shown(entry.text), "origin": entry.origin}
         for entry in loaded.effective
     ]
+    for line in (*loaded.unknown, *loaded.warnings):
+        typer.echo(f"warning: {line}", err=True)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
@@ -129,8 +131,6 @@ def config(
         )
     console = Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, markup=False, highlight=False)
     console.print(table)
-    for line in (*loaded.unknown, *loaded.warnings):
-        typer.echo(f"warning: {line}", err=True)
 
 
 def _load(
@@ -182,7 +182,7 @@ def _run(config: Config) -> None:
                 task.cancel()
             stopping.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         await run_service(config, stopping)
 

@@ -25,7 +25,7 @@ from harbor_scanner.layers import Effective, Loader
 from harbor_scanner.live import LiveSettings, Reading, Watcher
 from harbor_scanner.plugins import Plugins, find_plugins, workers_setting
 from harbor_scanner.scanners.base import ScannerPlugin
-from harbor_scanner.settings import settings_of, unreadable
+from harbor_scanner.settings import PROXIES, password_in, settings_of, unreadable
 from harbor_scanner.values import UnreadableValuesError, Values
 
 
@@ -244,6 +244,9 @@ class _Look(msgspec.Struct, frozen=True):
                                   "SCANNER_API_TLS_ENABLED is not true; Harbor is answered by plain HTTP")
                 )  # fmt: skip
             api = msgspec.structs.replace(api, tls_certificate=None, tls_key=None)
+        hold = next((entry for entry in loader.effective if entry.setting.name == "SCANNER_API_POLL_HOLD"), None)
+        if hold is not None and not hold.given and 0 < api.write_timeout <= api.poll_hold:
+            api = msgspec.structs.replace(api, poll_hold=api.write_timeout / 2)
         for line in http.problems(api):
             loader.require(condition=False, problem=line)
         return api
@@ -279,3 +282,6 @@ class _Look(msgspec.Struct, frozen=True):
         yield redis.address.password if redis.address else ""
         for name, settings in scanners.items():
             yield from self.plugins.found[name].secrets(settings)
+        # Scanners see these too, and may print them.
+        for name in PROXIES:
+            yield password_in(self.environment.get(name, ""))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-LIMIT = 2**20
-"""Bytes; Kubernetes allows no larger ConfigMap or Secret."""
+LIMIT = 128 * 1024
+"""Bytes, far more than any settings need: a larger file would take seconds to read."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -43,6 +43,12 @@ class Files:
             files.read(path)
         return files
 
+    def taking(self, other: Files, path: Path) -> Files:
+        """Return these files with one of them as `other` has it."""
+        files = Files()
+        files._contents = {**self._contents, path: other.contents[path]}
+        return files
+
     @property
     def contents(self) -> Mapping[Path, Content]:
         """All that was read."""
@@ -53,7 +59,7 @@ class Files:
         if before is None or before.data is None:
             return _content(path)
         # A pipe can be read only once; and who replaces a file in two steps leaves none, or an empty one, in between.
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - that of pathlib raises
             return Content(before.data, kept="it is missing")
         if not os.path.isfile(path):  # noqa: PTH113 - that of pathlib raises
             return before
@@ -73,4 +79,4 @@ def _content(path: Path) -> Content:
         return Content(problem="Is a directory (Docker makes one where it is told to mount a file that does not exist)")
     except (OSError, ValueError) as error:
         return Content(problem=getattr(error, "strerror", None) or str(error))
-    return Content(data) if len(data) <= LIMIT else Content(problem="it is larger than 1 MiB")
+    return Content(data) if len(data) <= LIMIT else Content(problem="it is larger than 128 KiB")

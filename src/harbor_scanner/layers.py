@@ -143,7 +143,8 @@ class Loader:
     def finish(self, notes: Iterable[str] = ()) -> None:
         """Raise SettingsError with every problem found, if there is any, and `notes` that may explain them."""
         if self.problems:
-            error = SettingsError(self.problems)
+            # One key may stand for several settings.
+            error = SettingsError(list(dict.fromkeys(self.problems)))
             for note in notes:
                 error.add_note(note)
             raise error
@@ -170,8 +171,7 @@ class Loader:
             return _Found(text, COMMAND_LINE, f"{name} ({COMMAND_LINE})")
         return (
             self._from_variables(setting, lambda name: self._environment.get(name, ""))
-            or self._from_standing_file(setting)
-            or self._from_values(setting)
+            or self._from_files(setting)
             or _Found(setting.default_of(chart=self._chart), DEFAULT, f"{name} ({DEFAULT})")
         )
 
@@ -197,6 +197,12 @@ class Loader:
         self._problem_if(held == "", f"{label}: {path!r} is empty")
         return _Found(held or setting.default, origin, f"{name}{where} ({origin})")
 
+    def _from_files(self, setting: Setting) -> _Found | None:
+        standing, written = self._from_standing_file(setting), self._from_values(setting)
+        if standing is not None and written is not None and written.text != standing.text:
+            self.warnings.append(f"{written.label} and the {standing.origin} disagree: the file holds")
+        return standing or written
+
     def _from_standing_file(self, setting: Setting) -> _Found | None:
         path = setting.standing_file
         if path is None:
@@ -210,7 +216,7 @@ class Loader:
         if text is None:
             return _Found(setting.default, origin, setting.name)
         # A chart mounts an empty one when no secret is given to it.
-        return _Found(text, origin, f"{setting.name} ({origin})") if text.strip() else None
+        return _Found(text, origin, f"{setting.name} ({origin})") if text.strip() not in {"", "---"} else None
 
     def _decoded(self, label: str, path: str, data: bytes) -> str | None:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ from harbor_scanner.log import add_secrets
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 5.0
+_MOMENT = 0.02
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -40,8 +43,11 @@ class Watcher:
     def __init__(self, read: Callable[[Files], Reading], files: Files, reading: Reading) -> None:
         self._read = read
         self._files = files
+        self._good = files
+        """What the settings that hold were read from."""
         self._first = reading
         self._problems: list[str] = []
+        self._again_at = 0.0
         self._waiting: list[tuple[str, str]] = []
         self.reading = reading
         """What holds now. Of the service's own settings, those of the start hold."""
@@ -50,33 +56,56 @@ class Watcher:
         """Tell of changes soon, also when no scan asks for its settings; for ever."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            try:
-                self.refresh()
-            except Exception:
-                log.exception("settings could not be read again for a defect of this service")
+            self.refresh()
 
     def refresh(self) -> None:
         """Read the files again if they changed, and log what follows from it."""
+        try:
+            self._refresh()
+        except Exception:
+            log.exception("settings could not be read again for a defect of this service")
+
+    def _refresh(self) -> None:
         files = self._files.again()
         changed = files.contents != self._files.contents
+        if changed:
+            # A file that somebody is just writing is not whole yet: what it holds must last for a moment.
+            time.sleep(_MOMENT)
+            settled = files.again()
+            if settled.contents != files.contents:
+                return
         # What was rejected may have become right by something else, such as a certificate that is there by now.
-        if not changed and not self._problems:
+        elif not self._problems or time.monotonic() < self._again_at:
             return
+        self._again_at = time.monotonic() + WATCH_SECONDS
         self._tell_kept(files)
-        self._files = files
+        before, self._files = self._files, files
         try:
-            reading = self._read(files)
+            self._accept(self._read(files), files)
+            self._problems = []
         except SettingsError as error:
             if changed or error.problems != self._problems:
                 log.error(  # noqa: TRY400 - the problems say all
                     "changed settings are rejected; the last good ones stay", problems=error.problems
                 )
             self._problems = error.problems
-            return
+            if changed:
+                self._accept_apart(before, files)
+
+    def _accept_apart(self, before: Files, files: Files) -> None:
+        """Take what is right by itself: trouble in one file keeps no new token in another from being used."""
+        for path, content in files.contents.items():
+            if content == before.contents.get(path):
+                continue
+            with contextlib.suppress(SettingsError):
+                alone = self._good.taking(files, path)
+                self._accept(self._read(alone), alone)
+
+    def _accept(self, reading: Reading, files: Files) -> None:
         add_secrets(reading.secrets)
         self._tell_change(reading)
-        self._problems = []
         self.reading = reading
+        self._good = files
 
     def _tell_kept(self, files: Files) -> None:
         for path, content in files.contents.items():

@@ -18,12 +18,13 @@ from harbor_scanner import process
 from harbor_scanner.errors import DiskError, StartError
 from harbor_scanner.log import redacting
 from harbor_scanner.process import Outcome, Processes
+from harbor_scanner.settings import PROXIES
 
 log = structlog.get_logger(__name__)
 
 PASSED_ON = (
-    "PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_RUNTIME_DIR",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_RUNTIME_DIR", "NO_PROXY", "no_proxy",
+    *PROXIES,
 )  # fmt: skip
 """Variables of the service's own environment that scanners see; all others stay with the service."""
 

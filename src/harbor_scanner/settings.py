@@ -156,6 +156,10 @@ def size() -> Kind:
     return Kind(parse, "a size such as 200Mi, 1Gi or 1048576")
 
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+"""Variables by which programs learn of a proxy."""
+
+
 def mask_user(url: str) -> str:
     """Return `url` without the user and password that may stand before its host."""
     before, at, host = url.rpartition("@")

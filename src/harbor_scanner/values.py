@@ -16,7 +16,10 @@ Tree = dict[str, "Node"]
 Node = str | Tree | list[None] | None
 """Text as it is written, a map, a list (whose items nobody wants), or nothing."""
 
-_NULL = {"", "~", "null", "Null", "NULL"}
+_NULL = {"", "~", "null", "Null", "NULL", "---"}
+"""What stands for no value. The last one is how Qualys' deployment guide writes it in its table of parameters."""
+_MOST_NAMED = 20
+"""Unknown keys that are named: to look for the nearest known one takes a while each."""
 _STRING = "tag:yaml.org,2002:str"
 _PLAIN_TAGS = (_STRING, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _HELM_BOOLEANS = {
@@ -79,18 +82,26 @@ class Values:
         sections = {key.rpartition(".")[0] for key in keys} - {""}
         for line in self._twice:
             yield Misfit(f"{self.path}: {line}", fatal=False)
-        yield from self._misfits(self._tree, "", keys, sections)
+        unknown: list[str] = []
+        yield from self._misfits(self._tree, "", keys, sections, unknown)
+        for key in unknown[:_MOST_NAMED]:
+            yield Misfit(f"{key} (in {self.path}) is not a setting{_nearest(key, keys | sections)}", fatal=False)
+        if more := len(unknown[_MOST_NAMED:]):
+            yield Misfit(f"{self.path} has {more} more keys that are not settings", fatal=False)
 
-    def _misfits(self, tree: Tree, prefix: str, keys: set[str], sections: set[str]) -> Iterator[Misfit]:
+    def _misfits(
+        self, tree: Tree, prefix: str, keys: set[str], sections: set[str], unknown: list[str]
+    ) -> Iterator[Misfit]:
+        """Yield what is wrong with known keys, and gather the unknown ones."""
         for name, node in tree.items():
             key = f"{prefix}{name}"
             where = f"{key} (in {self.path})"
-            if "." in name or key not in keys | sections:
-                yield Misfit(f"{where} is not a setting{_nearest(name, key, keys | sections)}", fatal=False)
+            if "." in name or (key not in keys and key not in sections):
+                unknown.append(key)
             elif key in keys and isinstance(node, dict | list):
                 yield Misfit(f"{where}: it must be a single value, not a {_shape(node)}", fatal=True)
             elif key in sections and isinstance(node, dict):
-                yield from self._misfits(node, f"{key}.", keys, sections)
+                yield from self._misfits(node, f"{key}.", keys, sections, unknown)
             elif key in sections and node is None:
                 yield Misfit(f"{where} is empty: the defaults of its keys hold", fatal=False)
             elif key in sections:
@@ -161,10 +172,10 @@ def _shape(node: Node) -> str:
             return "single value"
 
 
-def _nearest(name: str, key: str, known: Iterable[str]) -> str:
+def _nearest(key: str, known: Iterable[str]) -> str:
     """Return a question for the key that was meant: spelt nearly so, or of this name in another section."""
     ends = {candidate.rpartition(".")[2]: candidate for candidate in sorted(known)}
-    for word, candidates in ((key, {candidate: candidate for candidate in known}), (name.rpartition(".")[2], ends)):
+    for word, candidates in ((key, {candidate: candidate for candidate in known}), (key.rpartition(".")[2], ends)):
         near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.7)
         if near:
             meant = candidates[near[0]]

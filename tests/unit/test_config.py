@@ -331,7 +331,8 @@ def test_polls_are_not_held_longer_than_harbor_waits() -> None:
 
 
 def test_polls_are_not_held_longer_than_a_response_may_take() -> None:
-    [problem] = problems(SCANNER_API_WRITE_TIMEOUT="2s")
+    assert load(SCANNER_API_WRITE_TIMEOUT="2s").api.poll_hold == 1
+    [problem] = problems(SCANNER_API_WRITE_TIMEOUT="2s", SCANNER_API_POLL_HOLD="3s")
     assert "SCANNER_API_POLL_HOLD: 3s is not allowed; it must be shorter than SCANNER_API_WRITE_TIMEOUT (2s)" in problem
     assert load(SCANNER_API_WRITE_TIMEOUT="0").api.write_timeout == 0
     assert load(SCANNER_API_WRITE_TIMEOUT="2s", SCANNER_API_POLL_HOLD="0").api.poll_hold == 0

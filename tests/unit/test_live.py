@@ -161,7 +161,10 @@ def test_an_invalid_file_is_rejected_as_a_whole_and_told_once(tmp_path: Path, lo
     assert current(config).pod == "US2"
 
 
-def test_what_was_rejected_may_become_right_without_another_change_of_the_file(tmp_path: Path) -> None:
+def test_what_was_rejected_may_become_right_without_another_change_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "WATCH_SECONDS", 0.0)
     path, certificate = tmp_path / "values.yaml", tmp_path / "cert.pem"
     path.write_text("scannerArgs: {pod: US1}\n")
     config = load(tmp_path)
@@ -319,6 +322,52 @@ def test_the_token_of_qualys_stands_where_the_deployment_guide_mounts_it() -> No
     assert Path("/usr/share/qscanner/accesstoken/token") == TOKEN_FILE
 
 
+def test_trouble_in_values_yaml_keeps_no_new_token_from_being_used(tmp_path: Path, logged: list[Any]) -> None:
+    path, token = tmp_path / "values.yaml", tmp_path / "token"
+    path.write_text("scannerArgs: {pod: US1}\n")
+    token.write_text("t0ken-1")
+    config = load(tmp_path, QUALYS_ACCESS_TOKEN_FILE=str(token))
+    path.write_text("scannerArgs: {pod: XX9, scan-timeout: 9m}\n")
+    token.write_text("t0ken-2")
+    settings = current(config)
+    assert (settings.pod, settings.access_token, settings.scan_timeout) == ("US1", "t0ken-2", 300)
+    assert "t0ken-2" not in current_redactor()("it is t0ken-2")
+    assert len(events(logged, REJECTED)) == 1
+    path.write_text("scannerArgs: {pod: US2}\n")
+    assert (current(config).pod, current(config).access_token) == ("US2", "t0ken-2")
+
+
+def test_a_file_that_is_just_being_written_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text("scannerArgs: {pod: US1, scan-timeout: 8m}\n")
+    config = load(tmp_path)
+    path.write_text("scannerArgs: {pod: US2")
+
+    def write_on(_: float) -> None:
+        path.write_text("scannerArgs: {pod: US2, scan-timeout: 9m}\n")
+
+    monkeypatch.setattr("harbor_scanner.live.time.sleep", write_on)
+    assert current(config).scan_timeout == 480
+    monkeypatch.setattr("harbor_scanner.live.time.sleep", lambda _: None)
+    assert (current(config).pod, current(config).scan_timeout) == ("US2", 540)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else for a moment")
+def test_a_directory_that_is_closed_changes_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "mounted"
+    directory.mkdir()
+    tmp_path.chmod(0o755)
+    path = directory / "values.yaml"
+    path.write_text("scannerArgs: {pod: US1}\n")
+    config = load_config({"SCANNER_ENABLED": "qualys"}, path=path, plugins=PLUGINS)
+    directory.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        assert current(config).pod == "US1"
+    finally:
+        os.seteuid(0)
+
+
 def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -331,4 +380,4 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
 
 
 def test_a_file_without_end_is_refused() -> None:
-    assert Files().read(Path("/dev/zero")).problem == "it is larger than 1 MiB"
+    assert Files().read(Path("/dev/zero")).problem == "it is larger than 128 KiB"
