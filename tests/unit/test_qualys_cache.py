@@ -121,6 +121,18 @@ def test_what_nobody_used_for_the_threshold_goes_and_nothing_else(filled: Path) 
     ]  # fmt: skip
 
 
+def test_what_belongs_together_goes_or_stays_together(filled: Path) -> None:
+    put(filled / "1/layers/half/old.json", read=50, written=50)
+    put(filled / "1/layers/half/used.db", read=1, written=50)
+    clean(filled)
+    assert sorted(path.name for path in (filled / "1/layers/half").iterdir()) == ["old.json", "used.db"]
+
+
+def test_what_is_in_the_way_of_one_cache_does_not_keep_the_others_from_being_cleaned(filled: Path) -> None:
+    (filled / "0.lock").mkdir()
+    assert clean(filled).files == 2
+
+
 def test_a_cache_is_cleaned_only_so_often_also_over_restarts(filled: Path) -> None:
     cleaned_ago(filled, 4.9)
     assert clean(filled) == Cleaned()

@@ -58,25 +58,30 @@ class Caches:
         return CacheLease(directory, lock)
 
     def clean(self, *, threshold: float, frequency: float) -> Cleaned:
-        """Remove the files that nobody used for `threshold` seconds.
+        """Remove the entries that nobody used for `threshold` seconds.
 
-        A cache is passed over while a scan uses it, and if it was cleaned in the last `frequency` seconds. A file
-        counts as used when it was read or written. Raises OSError.
+        A cache is passed over while a scan uses it, and if it was cleaned in the last `frequency` seconds. An entry is
+        a directory with all the files that lie in it, or a file at the top: how qscanner keeps its cache is not
+        documented, and a part of what belongs together must not go. It counts as used when any of it was read or
+        written.
         """
-        now = time.time()
-        files = size = 0
+        removed: list[int] = []
         for path in sorted(self.root.glob("*.lock")):
-            if now - path.stat().st_mtime < frequency:
-                continue
-            lock = _locked(path)
-            if lock is None:
-                continue
-            with lock:
-                for removed in _remove_unused(path.with_suffix(""), now - threshold):
-                    files += 1
-                    size += removed
-                os.utime(path)
-        return Cleaned(files, size)
+            # What is in the way of one cache does not keep the others from being cleaned.
+            with contextlib.suppress(OSError):
+                removed += _clean(path, threshold, frequency)
+        return Cleaned(len(removed), sum(removed))
+
+
+def _clean(lock_file: Path, threshold: float, frequency: float) -> list[int]:
+    """Clean one cache, if it is time and nobody uses it. Return the size of each file removed."""
+    now = time.time()
+    if now - lock_file.stat().st_mtime < frequency or (lock := _locked(lock_file)) is None:
+        return []
+    with lock:
+        removed = list(_remove_unused(lock_file.with_suffix(""), now - threshold))
+        os.utime(lock_file)
+    return removed
 
 
 def _locked(path: Path) -> IO[bytes] | None:
@@ -93,17 +98,21 @@ def _locked(path: Path) -> IO[bytes] | None:
     return lock
 
 
-def _remove_unused(directory: Path, before: float) -> Iterator[int]:
-    """Remove what was last used before that time, and directories that it leaves empty. Yield the size of each file."""
-    for folder, folders, names in os.walk(directory, topdown=False):
+def _remove_unused(root: Path, before: float) -> Iterator[int]:
+    """Remove the entries last used before that time, and directories left empty. Yield the size of each file."""
+    for folder, folders, names in os.walk(root, topdown=False):
+        found = {}
         for name in names:
-            path = Path(folder, name)
             with contextlib.suppress(OSError):
-                status = path.lstat()
-                # Where reading leaves no trace (noatime), writing does.
-                if max(status.st_atime, status.st_mtime) < before:
-                    path.unlink()
-                    yield status.st_size
+                found[Path(folder, name)] = Path(folder, name).lstat()
+        # Where reading leaves no trace (noatime), writing does.
+        used = {path: max(status.st_atime, status.st_mtime) for path, status in found.items()}
+        if folder != str(root) and used:
+            used = dict.fromkeys(used, max(used.values()))
+        for path in [path for path, last in used.items() if last < before]:
+            with contextlib.suppress(OSError):
+                path.unlink()
+                yield found[path].st_size
         for name in folders:
             with contextlib.suppress(OSError):
                 Path(folder, name).rmdir()

@@ -7,13 +7,13 @@ integrations with other products.
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from harbor_scanner.duration import format_duration
 from harbor_scanner.errors import RegistryError, ScannerConfigurationError
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import VULNERABILITY, Registry, ScanRequest
-from harbor_scanner.scanners.qualys.settings import PODS, QualysSettings, StorageDriver
+from harbor_scanner.scanners.qualys.settings import PODS, QualysSettings, StorageDriver, secrets
 
 PROGRAM = "qscanner"
 
@@ -49,7 +49,7 @@ def scan_command(settings: QualysSettings, request: ScanRequest, output: Path, c
         *("--log-level", settings.log_level),
         f"--offline-scan={_flag(settings.offline_scan)}",
     ]
-    if settings.proxy and not _hides_password(settings.proxy):
+    if settings.proxy and not _hides_user(settings.proxy):
         command += ["--proxy", settings.proxy]
     if settings.storage_driver is not StorageDriver.NONE:
         command += ["--storage-driver", settings.storage_driver]
@@ -64,7 +64,7 @@ def scan_environment(settings: QualysSettings, request: ScanRequest) -> dict[str
     Raises ScannerConfigurationError if the token is needed and missing, RegistryError for unknown kinds of credentials.
     """
     environment = _registry_credentials(request.registry)
-    if settings.proxy and _hides_password(settings.proxy):
+    if settings.proxy and _hides_user(settings.proxy):
         # Without `--proxy`, qscanner takes the proxy from these.
         environment |= {"HTTP_PROXY": settings.proxy, "HTTPS_PROXY": settings.proxy}
     if VULNERABILITY not in request.reports:
@@ -82,11 +82,9 @@ def scan_secrets(settings: QualysSettings, request: ScanRequest) -> list[str]:
     """Return what must not appear in any output of a scan, some of it perhaps empty."""
     authorization = request.registry.authorization or ""
     robot = request.registry.credentials
-    proxy_password = urlsplit(settings.proxy).password or ""
     return [
         settings.access_token,
-        proxy_password,
-        unquote(proxy_password),
+        *secrets(settings),
         authorization.strip().partition(" ")[2].strip(),
         robot.password if robot else "",
     ]
@@ -103,8 +101,9 @@ def time_limit(settings: QualysSettings, request: ScanRequest) -> float:
     return settings.scan_timeout + _FIRST_WAIT + waits + _MARGIN
 
 
-def _hides_password(url: str) -> bool:
-    return urlsplit(url).password is not None
+def _hides_user(url: str) -> bool:
+    """Whether a URL holds a user, with a password or as a token in its place."""
+    return "@" in urlsplit(url).netloc
 
 
 def _platform(settings: QualysSettings) -> list[str]:

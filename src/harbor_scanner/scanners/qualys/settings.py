@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -78,6 +78,14 @@ def _matching(pattern: re.Pattern[str], allowed: str) -> Kind:
     return Kind(parse, allowed)
 
 
+def _proxy(text: str) -> str:
+    if text:
+        parts = urlsplit(text)
+        if not (_PROXY.fullmatch(text) and parts.hostname and (parts.port or 1) > 0):
+            raise ValueError
+    return text
+
+
 def _token(text: str) -> str:
     token = text.strip()
     if not token.isprintable() or " " in token:
@@ -91,7 +99,7 @@ POD = Kind(
     "(SCANNER_QUALYS_GATEWAY_URL)",
 )
 GATEWAY = _matching(_HTTPS, "a URL such as https://gateway.qg1.apps.qualys.com")
-PROXY = _matching(_PROXY, "a URL such as http://user:password@proxy:3128")
+PROXY = Kind(_proxy, "a URL such as http://user:password@proxy:3128")
 TOKEN = Kind(_token, "a single word")
 
 
@@ -276,11 +284,17 @@ def warnings(settings: QualysSettings) -> Iterator[str]:
         )
     if settings.pod and settings.gateway_url:
         yield "SCANNER_QUALYS_POD and SCANNER_QUALYS_GATEWAY_URL: both are set; SCANNER_QUALYS_GATEWAY_URL holds"
+    if settings.cache is Cache.LOCAL and not settings.persistence and settings.cache_dir != Path(_CACHE_DIR):
+        yield "SCANNER_QUALYS_CACHE_DIR: it is used only if SCANNER_QUALYS_PERSISTENCE is true; the cache is in scratch"
     if settings.cert_path is not None and settings.skip_verify_tls:
         yield "SCANNER_QUALYS_CERT_PATH: it is not used, for SCANNER_QUALYS_SKIP_VERIFY_TLS is true"
 
 
 def secrets(settings: QualysSettings) -> Iterator[str]:
-    """Yield the token as it is used, without blanks around it, and the password that the proxy's URL may hold."""
+    """Yield the token as it is used, without blanks around it, and what the proxy's URL may hold of a login."""
     yield settings.access_token
-    yield unquote(password_in(settings.proxy))
+    # A token may stand in the place of the user, with no password.
+    user = settings.proxy.rpartition("@")[0].rpartition("://")[2]
+    hidden = password_in(settings.proxy) or user
+    yield hidden
+    yield unquote(hidden)
