@@ -83,11 +83,13 @@ def encoded(document: Any) -> bytes:
     return document if isinstance(document, bytes) else json.dumps(document).encode()
 
 
-def result_of(document: Any, inventory: Any = None, *, narrow: bool = False, sarif: bool = False) -> ScanResult:
+def result_of(
+    document: Any, inventory: Any = None, digest: str = "", *, narrow: bool = False, sarif: bool = False
+) -> ScanResult:
     """Return what becomes of the report `document` of the image `library/mongo`."""
     decoded = (decode_sarif if sarif else decode_report)(encoded(document))
     recorded = decode_inventory(encoded(inventory)) if inventory is not None else None
-    return to_result(decoded, recorded, "library/mongo", narrow=narrow)
+    return to_result(decoded, recorded, "library/mongo", digest, narrow=narrow)
 
 
 def findings_of(*entries: Any, **options: Any) -> list[Finding]:

@@ -176,6 +176,83 @@ def test_the_customers_severity_comes_first(fields: Any, severity: Severity) -> 
     assert finding_of(qid(7, software=software(), **fields)).severity is severity
 
 
+@pytest.mark.parametrize(
+    ("word", "severity"),
+    [
+        ("Urgent", Severity.CRITICAL),
+        ("CRITICAL", Severity.CRITICAL),
+        ("High", Severity.HIGH),
+        ("serious", Severity.MEDIUM),
+        (" Medium ", Severity.MEDIUM),
+        ("LOW", Severity.LOW),
+        ("Minimal", Severity.NEGLIGIBLE),
+        ("INFORMATIONAL", Severity.NEGLIGIBLE),
+        ("SEVERITY_5", Severity.CRITICAL),
+        ("SEVERITY_CRITICAL", Severity.CRITICAL),
+        ("5 - Urgent", Severity.CRITICAL),
+        ("2 - Medium", Severity.LOW),
+        ("Level 4", Severity.HIGH),
+    ],
+)
+@pytest.mark.parametrize("field", ["severity", "customerSeverity"])
+def test_severities_in_words_are_read(field: str, word: str, severity: Severity) -> None:
+    result = result_of(report(qid(7, software=software(), **{field: word})))
+    assert [finding.severity for finding in result.findings] == [severity]
+    assert result.notices == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "severity"),
+    [
+        ({"cvss3Info": {"baseScore": "9.8"}, "cvssInfo": {"baseScore": "2.0"}}, Severity.CRITICAL),
+        ({"cvss3Info": {"baseScore": "9.0"}}, Severity.CRITICAL),
+        ({"cvss3Info": {"baseScore": "8.9"}}, Severity.HIGH),
+        ({"cvss3Info": {"baseScore": "7.0"}}, Severity.HIGH),
+        ({"cvss3Info": {"baseScore": "4.0"}}, Severity.MEDIUM),
+        ({"cvss3Info": {"baseScore": "3.9"}}, Severity.LOW),
+        ({"cvssInfo": {"baseScore": "10"}}, Severity.HIGH),
+        ({"cvssInfo": {"baseScore": "5"}}, Severity.MEDIUM),
+    ],
+)
+@pytest.mark.parametrize("word", ["severe", "6", 7, "15", "x 9.5", ["5", "4"], True])
+def test_a_severity_that_is_not_understood_is_told_by_the_score(word: Any, scores: Any, severity: Severity) -> None:
+    result = result_of(report(qid(7, software=software(), severity=word, **scores)))
+    assert [finding.severity for finding in result.findings] == [severity]
+    assert result.notices == []
+
+
+def test_a_severity_that_nothing_tells_is_unknown_and_there_is_a_notice() -> None:
+    result = result_of(report(qid(7, software=software(), severity="severe")))
+    assert [finding.severity for finding in result.findings] == [Severity.UNKNOWN]
+    assert ["cannot be read" in notice for notice in result.notices] == [True]
+    assert result_of(report(qid(7, software=software()))).notices == []
+
+
+# ---- ids
+
+
+@pytest.mark.parametrize(
+    ("cves", "expected"),
+    [
+        ("CVE-2021-1, CVE-2021-2;CVE-2021-3", {"CVE-2021-1", "CVE-2021-2", "CVE-2021-3"}),
+        ("[CVE-2021-1][cve-2021-2]", {"CVE-2021-1", "CVE-2021-2"}),
+        (["see CVE-2021-1 (and CVE-2021-2)."], {"CVE-2021-1", "CVE-2021-2"}),
+        ("CVE-2021-1/CVE-2021-2", {"CVE-2021-1", "CVE-2021-2"}),
+        (["CVE-2021-1", "RHSA-2024:1"], {"CVE-2021-1", "RHSA-2024:1"}),
+        ("CVE-2021-1,GHSA-abcd-efgh-jkmm", {"CVE-2021-1", "GHSA-abcd-efgh-jkmm"}),
+        ("(ALAS-2022-1569)", {"ALAS-2022-1569"}),
+        ([{"id": 5, "cveId": "CVE-2021-1"}], {"CVE-2021-1"}),
+        ("N/A", {"QID-7"}),
+        ("-", {"QID-7"}),
+        (["None", "none", "", "x", "-"], {"QID-7"}),
+        ("a fault in utf-8 handling", {"QID-7"}),
+        ({"id": "No CVE"}, {"QID-7"}),
+    ],
+)
+def test_only_what_looks_like_an_id_is_one(cves: Any, expected: set[str]) -> None:
+    assert {finding.id for finding in findings_of(qid(7, cveids=cves))} == expected
+
+
 # ---- scores
 
 V2, V3 = "AV:N/AC:L/Au:N/C:P/I:P/A:P", "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"

@@ -36,6 +36,12 @@ def qids(output: Output) -> list[int]:
     return [vulnerability.qid for vulnerability in output.report.vulnerabilities]
 
 
+def doubts(directory: Path) -> list[str]:
+    output = read_output(directory, VULNERABILITY)
+    assert output.report is not None
+    return output.report.doubts
+
+
 def refused(directory: Path, reports: tuple[str, ...] = VULNERABILITY) -> str:
     with pytest.raises(BadReportError) as caught:
         read_output(directory, reports)
@@ -59,6 +65,21 @@ def test_the_json_report_comes_before_sarif_and_others(tmp_path: Path) -> None:
     assert qids(read_output(tmp_path, VULNERABILITY)) == [8]
     put(tmp_path, a__Report=report(qid(7)), **{"a-gitlab_vuln_report": {"vulnerabilities": []}})
     assert qids(read_output(tmp_path, VULNERABILITY)) == [7]
+
+
+def test_a_sarif_report_with_results_contradicts_an_empty_json_report(tmp_path: Path) -> None:
+    put(tmp_path, a__Report=report())
+    assert doubts(tmp_path) == []
+    (tmp_path / "a-Report.sarif.json").write_bytes(encoded({"runs": [{"results": []}]}))
+    assert doubts(tmp_path) == []
+    others: list[Any] = [SARIF, {"runs": [{"results": [{}]}]}, {"runs": [{"results": None}]}]
+    for contradicting in others:
+        (tmp_path / "a-Report.sarif.json").write_bytes(encoded(contradicting))
+        assert len(doubts(tmp_path)) == 1
+    (tmp_path / "a-Report.sarif.json").write_bytes(b"{")
+    refused(tmp_path)
+    put(tmp_path, a__Report=report(qid(7)))
+    assert doubts(tmp_path) == []
 
 
 def test_a_broken_json_report_does_not_give_way_to_sarif(tmp_path: Path) -> None:
@@ -145,7 +166,7 @@ BOTH = (media.SPDX, media.CYCLONEDX)
     "documents", [{"a__spdx": SPDX, "a__cyclonedx": CYCLONEDX}, {"x_in_a": SPDX, "x_in_y_in_b": CYCLONEDX}]
 )
 def test_sboms_are_known_by_their_content_and_come_as_they_are(tmp_path: Path, documents: Any) -> None:
-    put(tmp_path, **documents)
+    put(tmp_path, b__ScanResult=SCANNED, **documents)
     output = read_output(tmp_path, BOTH)
     assert output.report is None
     assert output.sboms == {media.SPDX: encoded(SPDX), media.CYCLONEDX: encoded(CYCLONEDX)}
@@ -174,21 +195,49 @@ def test_everything_asked_for_is_read_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_sbom_is_refused_with_what_is_missing(tmp_path: Path, documents: Any, missing: str) -> None:
-    assert missing in refused(put(tmp_path, **documents), BOTH)
+    assert missing in refused(put(tmp_path, b__ScanResult=SCANNED, **documents), BOTH)
 
 
-@pytest.mark.parametrize("packages", [[], None, "x"])
-def test_an_sbom_without_packages_needs_an_inventory_that_confirms_the_scan(tmp_path: Path, packages: Any) -> None:
-    put(tmp_path, a__spdx=SPDX | {"packages": packages})
-    assert "no packages" in refused(tmp_path, (media.SPDX,))
-    put(tmp_path, a__ScanResult={"ScansPerformed": [{"ScanType": "OS", "Status": "FAILED"}]})
-    assert "no packages" in refused(tmp_path, (media.SPDX,))
+ROOT = {"SPDXID": "SPDXRef-Image", "name": "library/mongo"}
+DESCRIBED: dict[str, Any] = {
+    "relationships": [
+        {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-Image"}
+    ]
+}
+UNFINISHED = {"ScansPerformed": [{"ScanType": "OS", "Status": "FAILED"}]}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"packages": []},
+        {"packages": None},
+        {"packages": "x"},
+        {"packages": [ROOT]} | DESCRIBED,
+        {"packages": [ROOT], "documentDescribes": ["SPDXRef-Image"]},
+    ],
+)
+def test_an_sbom_without_packages_needs_an_inventory_that_confirms_all_scans(tmp_path: Path, fields: Any) -> None:
+    put(tmp_path, a__spdx=SPDX | fields)
+    for inventory in ({}, UNFINISHED, b"{"):
+        assert "0 packages" in refused(put(tmp_path, a__ScanResult=inventory), (media.SPDX,))
     put(tmp_path, a__ScanResult=SCANNED)
     assert set(read_output(tmp_path, (media.SPDX,)).sboms) == {media.SPDX}
 
 
+@pytest.mark.parametrize("packages", [[{"SPDXID": "SPDXRef-1", "name": "expat"}], [ROOT, {"name": "expat"}], [{}]])
+def test_an_sbom_with_packages_is_kept_if_scans_failed_but_not_without_an_inventory(
+    tmp_path: Path, packages: Any
+) -> None:
+    put(tmp_path, a__spdx=SPDX | {"packages": packages} | DESCRIBED)
+    assert "no inventory" in refused(tmp_path, (media.SPDX,))
+    assert "no inventory" in refused(put(tmp_path, a__ScanResult={"ScansPerformed": []}), (media.SPDX,))
+    put(tmp_path, a__ScanResult=UNFINISHED)
+    assert set(read_output(tmp_path, (media.SPDX,)).sboms) == {media.SPDX}
+
+
 def test_two_sboms_that_differ_are_refused(tmp_path: Path) -> None:
-    put(tmp_path, a__spdx=SPDX, b__spdx=SPDX)
+    put(tmp_path, a__ScanResult=SCANNED, a__spdx=SPDX, b__spdx=SPDX)
     assert set(read_output(tmp_path, (media.SPDX,)).sboms) == {media.SPDX}
     assert "differ" in refused(put(tmp_path, b__spdx=SPDX | {"name": "other"}), (media.SPDX,))
 
@@ -206,7 +255,7 @@ def test_two_sboms_that_differ_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_an_sbom_is_made_fit_for_a_database(tmp_path: Path, written: bytes, read: str) -> None:
-    put(tmp_path, a__spdx=encoded(SPDX | {"name": "HERE"}).replace(b"HERE", written))
+    put(tmp_path, a__ScanResult=SCANNED, a__spdx=encoded(SPDX | {"name": "HERE"}).replace(b"HERE", written))
     (document,) = read_output(tmp_path, (media.SPDX,)).sboms.values()
     assert json.loads(document)["name"] == read
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from harbor_scanner.errors import BadReportError
 from harbor_scanner.harbor.models import Finding, Severity
+from harbor_scanner.scanners.qualys.doubts import PARTIAL as PARTIAL_NOTICE
 from harbor_scanner.scanners.qualys.inventory import System, decode_inventory
 from harbor_scanner.scanners.qualys.report import decode_report
-from harbor_scanner.scanners.qualys.sarif import decode_sarif
 from support.qualys_reports import EXPAT, SCANNED, encoded, finding_of, findings_of, qid, report, result_of, software
 
 REPORT = report(EXPAT, qid(105170, severity=2))
@@ -88,39 +88,245 @@ def test_a_report_nested_too_deep_is_refused() -> None:
 
 # ---- clean images
 
+CLEAN: list[tuple[Any, bool]] = [
+    (report(), False),
+    ({"details": []}, False),
+    (b'{"VulnerabilityReport": {"details": [ ]}}', False),
+    ({"VulnerabilityReport": {"Vulnerabilities": [], "details": None}}, False),
+    ({"runs": [{"results": []}]}, True),
+]
 
-@pytest.mark.parametrize("inventory", [None, SCANNED])
-@pytest.mark.parametrize(
-    ("document", "sarif"),
-    [
-        (report(), False),
-        ({"details": []}, False),
-        ({"VulnerabilityReport": {"Vulnerabilities": [], "details": None}}, False),
-        ({"runs": [{"results": []}]}, True),
-    ],
-)
-def test_an_empty_list_is_a_clean_image(document: Any, sarif: bool, inventory: Any) -> None:
-    result = result_of(document, inventory, sarif=sarif)
+
+@pytest.mark.parametrize(("document", "sarif"), CLEAN)
+def test_an_empty_list_is_a_clean_image_only_if_the_inventory_confirms_the_scan(document: Any, sarif: bool) -> None:
+    result = result_of(document, SCANNED, sarif=sarif)
     assert (result.findings, result.notices) == ([], [])
-
-
-NULLS = [({"VulnerabilityReport": {"details": None}}, False), ({"details": None}, False), ({"runs": [{}]}, True)]
-
-
-@pytest.mark.parametrize(("document", "sarif"), NULLS)
-def test_a_null_is_a_clean_image_only_if_the_inventory_confirms_the_scan(document: Any, sarif: bool) -> None:
-    assert result_of(document, SCANNED, sarif=sarif).findings == []
     unconfirmed: list[Any] = [None, {}, {"ScansPerformed": []}, {"ScansPerformed": None}, FAILED, PARTIAL, b"{", b""]
     for inventory in unconfirmed:
         with pytest.raises(BadReportError):
             result_of(document, inventory, sarif=sarif)
 
 
-def test_the_inventory_in_the_report_confirms_as_well() -> None:
-    document = {"VulnerabilityReport": {"details": None}}
-    assert result_of(document | {"Inventory": SCANNED}).findings == []
+@pytest.mark.parametrize(
+    ("document", "sarif"),
+    [
+        ({"VulnerabilityReport": {"details": None}}, False),
+        ({"details": None}, False),
+        ({"VulnerabilityReport": None, "details": []}, False),
+        ({"runs": [{}]}, True),
+        ({"runs": [{"results": None}]}, True),
+        ({"runs": [{"results": []}, {}]}, True),
+    ],
+)
+def test_a_null_is_never_a_clean_image(document: Any, sarif: bool) -> None:
     with pytest.raises(BadReportError):
-        result_of(document | {"Inventory": FAILED})
+        result_of(document, SCANNED, sarif=sarif)
+
+
+def scans(*performed: Any) -> dict[str, Any]:
+    return SCANNED | {"ScansPerformed": list(performed)}
+
+
+@pytest.mark.parametrize("kind", ["OS", "SCA", "os", "pkg", "PKG", "Os_Scan", "packages"])
+def test_a_scan_for_packages_confirms(kind: str) -> None:
+    assert result_of(report(), scans({"ScanType": kind, "Status": "SUCCESS"})).findings == []
+
+
+@pytest.mark.parametrize(
+    "kind", [None, "", "SECRET", "secret_scan", "FILE_INSIGHT", "MALWARE", "COMPLIANCE", 3, ["OS"]]
+)
+def test_a_scan_for_anything_else_confirms_nothing(kind: Any) -> None:
+    with pytest.raises(BadReportError):
+        result_of(report(), scans({"ScanType": kind, "Status": "SUCCESS"}))
+
+
+@pytest.mark.parametrize("info", [{}, None, {"a": False, "b": None, "c": 0, "d": "", "e": []}])
+def test_nothing_in_partial_scan_info_is_no_partial_scan(info: Any) -> None:
+    scanned = scans({"ScanType": "OS", "Status": "SUCCESS", "PartialScanInfo": info})
+    assert result_of(report(), scanned).findings == []
+
+
+@pytest.mark.parametrize(
+    "info", [{"a": True}, {"a": 1}, {"a": "layer 3"}, {"a": ["x"]}, {"a": True, "A": False}, True, "timeout", ["x"]]
+)
+def test_anything_in_partial_scan_info_is_a_partial_scan(info: Any) -> None:
+    assert decode_inventory(
+        encoded(scans({"ScanType": "OS", "Status": "SUCCESS", "PartialScanInfo": info}))
+    ).incomplete  # fmt: skip
+
+
+@pytest.mark.parametrize("performed", [None, {}, "OS", 1])
+def test_scans_that_are_no_list_are_incomplete(performed: Any) -> None:
+    assert result_of(report(EXPAT), SCANNED | {"ScansPerformed": performed}).notices == [PARTIAL_NOTICE]
+
+
+def test_both_inventories_are_heard() -> None:
+    assert result_of(report() | {"Inventory": SCANNED}).findings == []
+    assert result_of(report() | {"Inventory": SCANNED}, {}).findings == []
+    assert result_of(report() | {"Inventory": {}}, SCANNED).findings == []
+    unconfirmed: list[tuple[Any, Any]] = [
+        (None, None), (FAILED, SCANNED), (SCANNED, FAILED), ([], SCANNED), (SCANNED, b"{"),
+    ]  # fmt: skip
+    for inner, outer in unconfirmed:
+        with pytest.raises(BadReportError):
+            result_of(report() | {"Inventory": inner}, outer)
+    assert result_of(report(EXPAT) | {"Inventory": FAILED}, SCANNED).notices == [PARTIAL_NOTICE]
+
+
+def test_an_inventory_that_lists_vulnerabilities_contradicts_an_empty_report() -> None:
+    contradicting = SCANNED | {"Vulnerabilities": [{"Qid": 7}]}
+    with pytest.raises(BadReportError):
+        result_of(report(), contradicting)
+    assert result_of(report(), SCANNED | {"Vulnerabilities": []}).findings == []
+    assert result_of(report(EXPAT), contradicting).notices == []
+
+
+DIGEST, OTHER = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+
+
+def of_digests(*digests: Any) -> dict[str, Any]:
+    return SCANNED | {"Metadata": {"Target": {"RepoDigests": list(digests)}}}
+
+
+def test_an_inventory_of_another_image_does_not_confirm_that_this_one_is_clean() -> None:
+    other = of_digests(f"core.harbor/library/mongo@{OTHER}")
+    for inner, outer in ((None, other), (other, None)):
+        with pytest.raises(BadReportError) as caught:
+            result_of(report() | {"Inventory": inner}, outer, DIGEST)
+        assert DIGEST in caught.value.message
+        assert OTHER in caught.value.message
+    assert result_of(report(EXPAT), other, DIGEST).findings
+
+
+@pytest.mark.parametrize(
+    "digests", [[], [f"a@{DIGEST}"], [f"a@{OTHER}", f"a@{DIGEST}"], [DIGEST], ["a:latest"], [None]]
+)
+def test_an_inventory_of_this_image_or_of_no_name_is_taken(digests: list[Any]) -> None:
+    assert result_of(report(), of_digests(*digests), DIGEST).findings == []
+    assert result_of(report(), of_digests(OTHER)).findings == []
+
+
+# ---- signs that the platform did not answer in full
+
+
+@pytest.mark.parametrize(
+    ("sign", "quoted"),
+    [
+        ({"error": "report not ready"}, "error: report not ready"),
+        ({"errors": [{"code": 1}]}, '{"code": 1}'),
+        ({"errorMessage": "a\x1b[31m\nb\x00" + "c" * 999}, "errormessage: a b c"),
+        ({"ErrorCode": 404}, "404"),
+        ({"message": "No data found"}, "No data found"),
+        ({"code": 7}, "7"),
+        ({"code": "E1"}, "E1"),
+        ({"status": 503}, "503"),
+        ({"status": "404"}, "404"),
+        ({"status": "IN_PROGRESS"}, "IN_PROGRESS"),
+        ({"count": 3}, "3"),
+        ({"totalCount": 1}, "1"),
+        ({"total_elements": 1.0}, "1"),
+        ({"totalVulnerabilities": 12}, "12"),
+    ],
+)
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_sign_of_trouble_makes_no_clean_image_and_is_told_beside_findings(
+    sign: Any, quoted: str, inside: bool
+) -> None:
+    def document(*entries: Any) -> dict[str, Any]:
+        return {"VulnerabilityReport": {"details": [*entries], **sign}} if inside else report(*entries) | sign
+
+    with pytest.raises(BadReportError) as caught:
+        result_of(document(), SCANNED)
+    assert quoted in caught.value.message
+    assert len(caught.value.message) < 400
+    assert caught.value.message.isprintable()
+    if "count" not in sign and "totalCount" not in sign and "total_elements" not in sign:
+        assert result_of(document(EXPAT), SCANNED).notices == [PARTIAL_NOTICE]
+    with pytest.raises(BadReportError):
+        result_of({"details": []} | sign, SCANNED)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"error": None, "errors": [], "errorMessage": "", "errorCode": 0, "message": None, "code": 0, "status": None},
+        {"status": "SUCCESS", "message": "ok", "code": "0"},
+        {"status": "Finished"},
+        {"status": 200},
+        {"count": 0, "total": 0, "totalCount": None, "totalElements": "many", "totalVulnerabilities": True},
+    ],
+)
+def test_what_is_no_sign_of_trouble_leaves_a_clean_image_clean(fields: Any) -> None:
+    assert result_of(report() | fields, SCANNED).notices == []
+    assert result_of({"VulnerabilityReport": {"details": [], **fields}}, SCANNED).notices == []
+
+
+def test_a_total_of_what_is_listed_is_no_sign() -> None:
+    assert result_of(report(EXPAT) | {"count": 1, "total": 1}, SCANNED).notices == []
+    assert result_of(report(EXPAT) | {"count": 2}, SCANNED).notices == [PARTIAL_NOTICE]
+
+
+@pytest.mark.parametrize("outside", [[qid(8)], {"error": "not ready"}, "x"])
+def test_a_list_outside_of_the_answer_neither_replaces_nor_hides_one(outside: Any) -> None:
+    with pytest.raises(BadReportError):
+        result_of(report() | {"Vulnerabilities": outside}, SCANNED)
+    assert result_of(report(EXPAT) | {"details": outside}, SCANNED).notices == [PARTIAL_NOTICE]
+    with pytest.raises(BadReportError):
+        result_of({"VulnerabilityReport": {}, "details": [qid(8)]}, SCANNED)
+
+
+@pytest.mark.parametrize("flag", [False, "FALSE", "false"], ids=repr)
+def test_a_failed_invocation_makes_no_clean_image(flag: Any) -> None:
+    invocations = [{"executionSuccessful": True}, {"executionSuccessful": flag}]
+    with pytest.raises(BadReportError):
+        result_of({"runs": [{"results": [], "invocations": invocations}]}, SCANNED, sarif=True)
+    failed = {"runs": [RICH["runs"][0] | {"invocations": invocations}]}
+    assert result_of(failed, SCANNED, sarif=True).notices == [PARTIAL_NOTICE]
+    fine = {"runs": [{"results": [], "invocations": invocations[:1]}]}
+    assert result_of(fine, SCANNED, sarif=True).notices == []
+
+
+# ---- contradictions
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        report(EXPAT) | {"vulnerabilityReport": {"details": []}},
+        {"VulnerabilityReport": {"Vulnerabilities": [EXPAT], "vulnerabilities": [qid(7)]}},
+        report() | {"status": 0, "Status": 404},
+    ],
+)
+def test_a_report_that_contradicts_itself_is_refused(document: Any) -> None:
+    with pytest.raises(BadReportError) as caught:
+        result_of(document, SCANNED)
+    assert "contradicts itself" in caught.value.message
+
+
+def test_a_blank_list_hides_no_other() -> None:
+    document = b'{"details": [ ], "Details": [{"qid": 7}], "DETAILS": [\n]}'
+    assert ids(document, inventory=SCANNED) == ["QID-7"]
+
+
+def test_an_inventory_that_contradicts_itself_confirms_nothing() -> None:
+    with pytest.raises(BadReportError):
+        result_of(report(), SCANNED | {"scansPerformed": [{"ScanType": "SCA", "Status": "FAILED"}]})
+    with pytest.raises(BadReportError):
+        result_of(report(), scans({"ScanType": "OS", "Status": "SUCCESS", "status": "FAILED"}))
+
+
+def test_lists_of_two_spellings_in_an_entry_are_both_read() -> None:
+    entry = {"qid": 7, "cveids": ["CVE-2021-1"], "CveIds": ["CVE-2021-2"], "cve_ids": "CVE-2021-3", "cve-ids": []}
+    entry |= {"software": software("a"), "Software": software("b")[0]}
+    assert set(ids(report(entry))) == {"CVE-2021-1", "CVE-2021-2", "CVE-2021-3"}
+    assert {finding.package for finding in findings_of(entry)} == {"a", "b"}
+
+
+@pytest.mark.parametrize("values", [{"qid": 7, "QID": 8}, {"qid": 7, "severity": 1, "Severity": 5}])
+def test_an_entry_that_contradicts_itself_is_told(values: Any) -> None:
+    result = result_of(report({**values, "cveids": CVES}))
+    assert [finding.id for finding in result.findings] == CVES
+    assert ["cannot be read" in notice for notice in result.notices] == [True]
 
 
 @pytest.mark.parametrize("inventory", [FAILED, PARTIAL, {"ScansPerformed": [None]}, b'{"ScansPerformed": [', b""])
@@ -360,7 +566,48 @@ def test_a_sarif_result_takes_its_qid_from_the_rule_if_it_has_none() -> None:
 def test_results_of_all_runs_are_read() -> None:
     document = {"runs": [*RICH["runs"], {"results": [{"ruleId": "QID-8"}]}]}
     assert ids(document, sarif=True) == ["CVE-2021-3711", "QID-8"]
-    assert decode_sarif(encoded(document)).listed
+    assert result_of({"runs": [*RICH["runs"], {}]}, SCANNED, sarif=True).notices == [PARTIAL_NOTICE]
+
+
+@pytest.mark.parametrize("level", ["error", "ERROR", " Error"])
+def test_the_level_of_sarif_is_read_in_any_case(level: str) -> None:
+    document = {"runs": [{"results": [{"ruleId": "QID-8", "level": level}]}]}
+    assert [found.severity for found in result_of(document, sarif=True).findings] == [Severity.HIGH]
+
+
+@pytest.mark.parametrize(
+    "empty", [{"cve-ids": []}, {"cve-ids": None}, {"severity": 0}, {"severity": ""}, {"cve-ids": [], "severity": 0}]
+)
+def test_what_is_empty_in_a_sarif_result_does_not_hide_the_rules(empty: Any) -> None:
+    (finding,) = result_of(rich(empty), sarif=True).findings
+    assert seen(finding) == Finding("CVE-2021-3711", "openssl", "1.1.1k", Severity.CRITICAL, "1.1.1l")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [{"ruleIndex": 0}, {"rule": {"index": 0}}, {"rule": {"id": "QID-7"}}, {"ruleIndex": 0, "ruleId": "unknown"}],
+)
+def test_a_sarif_rule_is_found_in_every_way(reference: Any) -> None:
+    document = rich({"QID": None})
+    result = document["runs"][0]["results"][0]
+    del result["ruleId"]
+    result |= reference
+    (finding,) = result_of(document, sarif=True).findings
+    assert seen(finding) == Finding("CVE-2021-3711", "openssl", "1.1.1k", Severity.CRITICAL, "1.1.1l")
+
+
+@pytest.mark.parametrize("reference", [{"ruleIndex": -1}, {"ruleIndex": 9}, {"rule": 3}, {}])
+def test_a_sarif_result_without_a_rule_is_told(reference: Any) -> None:
+    document = {"runs": [{"results": [{"level": "error", **reference}]}]}
+    with pytest.raises(BadReportError):
+        result_of(document, SCANNED, sarif=True)
+
+
+def test_a_sarif_rule_named_by_a_cve_is_that_cve() -> None:
+    result = {"ruleId": "CVE-2021-1", "properties": {"cves": [], "cve-ids": []}}
+    assert ids({"runs": [{"results": [result]}]}, sarif=True) == ["CVE-2021-1"]
+    result = {"ruleId": "CVE-2021-1", "properties": {"cve": "CVE-2021-2"}}
+    assert ids({"runs": [{"results": [result]}]}, sarif=True) == ["CVE-2021-2", "CVE-2021-1"]
 
 
 # ---- the inventory

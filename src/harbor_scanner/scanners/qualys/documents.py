@@ -26,7 +26,7 @@ Members: TypeAlias = dict[str, msgspec.Raw]
 """The members of a JSON object, not decoded yet, by their folded names."""
 
 _NULL = b"null"
-_EMPTY = {b"[]", b"{}", b'""'}
+_NOTHING = re.compile(rb'\s*(?:null|\[\s*\]|\{\s*\}|"\s*")\s*')
 _NUMBERS = (int, float)
 _NUMERIC = (int, float, str)
 _raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -59,7 +59,7 @@ def load(path: Path, limit: int = SIZE_LIMIT) -> bytes:
 def members(document: bytes, what: str) -> Members:
     """Return the members of the JSON object in a file; `what` names it in messages.
 
-    What is no Unicode is replaced. Raises BadReportError if `document` is no JSON object.
+    What is no Unicode is replaced. Raises BadReportError if `document` is no JSON object, or contradicts itself.
     """
     if not document or document.isspace():
         raise BadReportError(f"{what} is empty.", ADVICE)
@@ -89,7 +89,7 @@ def _mended_escape(escape: re.Match[bytes]) -> bytes:
 
 
 def inner_members(raw: msgspec.Raw | None) -> Members | None:
-    """Return the members of an object, or None if it is no object."""
+    """Return the members of an object, or None if it is no object. Raises BadReportError if it contradicts itself."""
     try:
         return _folded(_raw_members(raw)) if raw is not None else None
     except ValueError:
@@ -109,8 +109,9 @@ def is_null(raw: msgspec.Raw) -> bool:
     return bytes(memoryview(raw)[:5]) == _NULL
 
 
-def _is_empty(raw: msgspec.Raw) -> bool:
-    return bytes(memoryview(raw)[:8]) in _EMPTY
+def is_nothing(raw: msgspec.Raw) -> bool:
+    """Whether a value is `null`, or an empty list, object or text."""
+    return _NOTHING.fullmatch(memoryview(raw)) is not None
 
 
 def value(raw: msgspec.Raw | None) -> Any:
@@ -128,10 +129,32 @@ def value(raw: msgspec.Raw | None) -> Any:
 
 
 def folded(entry: Any) -> dict[str, Any]:
-    """Return the members of `entry` that are not null, by their folded names; none if it is no object."""
+    """Return the members of `entry` that are not null, by their folded names; none if it is no object.
+
+    Where two spellings of a name have values that differ, both are in one list.
+    """
     if not isinstance(entry, dict):
         return {}
-    return {fold(name): item for name, item in entry.items() if item is not None}
+    named = [(fold(name), item) for name, item in entry.items() if item is not None]
+    found = dict(named)
+    if len(found) < len(named):
+        found = {}
+        for name, item in named:
+            found[name] = _both(found[name], item) if name in found else item
+    return found
+
+
+def _both(one: Any, other: Any) -> Any:
+    if one == other or other in ("", [], {}):
+        return one
+    if one in ("", [], {}):
+        return other
+    return [*listed(one), *listed(other)]
+
+
+def listed(item: Any) -> list[Any]:
+    """Return a list as it is, and anything else as the only element of one."""
+    return item if isinstance(item, list) else [item]
 
 
 @lru_cache(maxsize=4096)
@@ -176,10 +199,7 @@ def true(item: Any) -> bool:
 
 def texts(item: Any, limit: int = 1024) -> list[str]:
     """Return the texts of a list, or of a single one, without empty ones."""
-    if item is None:
-        return []
-    listed = item if isinstance(item, list) else [item]
-    return [found for entry in listed if (found := text(entry, limit))]
+    return [found for entry in listed(item) if (found := text(entry, limit))]
 
 
 def _folded(raw: Members) -> Members:
@@ -187,8 +207,12 @@ def _folded(raw: Members) -> Members:
     for name, item in raw.items():
         key = fold(name)
         known = found.get(key)
-        if known is None or is_null(known) or (_is_empty(known) and not is_null(item)):
+        if known is None or is_null(known) or (is_nothing(known) and not is_null(item)):
             found[key] = item
+        elif not is_nothing(item) and bytes(item) != bytes(known):
+            raise BadReportError(
+                f"What qscanner wrote contradicts itself: an object has several values of {key[:64]!r}.", ADVICE
+            )
     return found
 
 

@@ -14,8 +14,8 @@ from harbor_scanner.errors import (
 )
 from harbor_scanner.scanners.qualys.causes import GIVEN_AS, PARAMETERS, PLATFORM, REGISTRY, STEPS, Cause
 
-REPORT_WRITTEN = frozenset({0, 42, 43})
-"""Codes with which the report is written: success, and two verdicts of a policy, which blame the image."""
+REPORT_WRITTEN = frozenset({0})
+"""Codes with which all that was asked for is written."""
 
 _DEBUG = "Set scannerArgs.log-level to debug, and scan again to learn more."
 _GATEWAY = (
@@ -61,6 +61,11 @@ def _handler(name: str, work: str) -> Exit:
 def _upload(name: str, data: str) -> Exit:
     message = f"qscanner failed to upload {data} to the Qualys platform"
     return Exit(name, ScannerUnreachableError, message, _GATEWAY, causes=PLATFORM)
+
+
+def _verdict(name: str) -> Exit:
+    message = "qscanner gave the verdict of a policy, which it was not asked for, instead of a report"
+    return Exit(name, ScannerFailedError, message, _DEBUG)
 
 
 def _waiting(name: str, awaited: str) -> Exit:
@@ -130,5 +135,7 @@ EXITS = {
     39: _upload("SECRET_RESULT_UPLOAD_FAILED", "the list of secrets"),
     40: _waiting("FAILED_TO_GET_VULN_REPORT", "the report of vulnerabilities"),
     41: _waiting("FAILED_TO_GET_POLICY_EVALUATION_RESULT", "the verdict of the policy"),
+    42: _verdict("POLICY_EVALUATION_DENY"),
+    43: _verdict("POLICY_EVALUATION_AUDIT"),
 }
 """The failures, by their codes. 71 and 72, which a build for other purposes has, are left out."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from harbor_scanner.errors import BadReportError
 from harbor_scanner.harbor.models import Cvss, Finding, FindingStatus, Layer, Severity
 from harbor_scanner.scanners.base import ScanResult
-from harbor_scanner.scanners.qualys.inventory import Inventory, System
+from harbor_scanner.scanners.qualys.doubts import notices, require_clean
+from harbor_scanner.scanners.qualys.inventory import Inventory, System, combined
 from harbor_scanner.scanners.qualys.report import QualysReport
 from harbor_scanner.scanners.qualys.table import table_packages
 from harbor_scanner.scanners.qualys.vulnerability import Package, Vulnerability, is_cve
@@ -32,19 +32,12 @@ MAX_DETAILS = 20 * 1024
 MAX_NAMED = 1000
 """QIDs of a finding that are named at all."""
 
-INCOMPLETE = (
-    "The results may be partial: qscanner did not complete all of its scans of the image, which may hold more than "
-    "they tell."
-)
-"""The notice of a result that lacks a part."""
-
 _MAX_EVIDENCE = 2000
 _MAX_SEEN = 8
 _MAX_PATHS = 10
 _MAX_FIX = 256
 _encode = msgspec.json.Encoder().encode
 _NVD = "https://nvd.nist.gov/vuln/detail/"
-_EXAMINE = "Look in the Qualys platform and in the log of qscanner what kept it from scanning, and scan again."
 
 Key: TypeAlias = tuple[str, str, str]
 """Id, package and version of a finding."""
@@ -80,56 +73,29 @@ class _Common(NamedTuple):
     attributes: dict[str, Any]
 
 
-def to_result(report: QualysReport, inventory: Inventory | None, image: str, *, narrow: bool) -> ScanResult:
-    """Return what a report says. Raises BadReportError if it lists nothing, yet nothing shows that the image is clean.
+def to_result(
+    report: QualysReport, inventory: Inventory | None, image: str, digest: str = "", *, narrow: bool
+) -> ScanResult:
+    """Return what a report says.
+
+    Raises BadReportError if it lists nothing, yet nothing shows that the image, whose manifest has this digest if one
+    is given, is clean.
 
     What Qualys found without a package stands under the operating system, or under `image`, the name of the
     repository, if that is not known. With `narrow` a CVE of a package has only one QID, the most severe, and what has
     no package is left out, as Qualys' deployment guide says of Qualys' own adapter; a notice tells how much.
     Findings share their vendor attributes, which must not be changed in place.
     """
-    inventory = inventory or report.inventory or Inventory()
+    inventory = combined(known for known in (inventory, report.inventory) if known is not None)
     if not report.vulnerabilities:
-        _require_clean(report, inventory)
+        require_clean(report, inventory, digest)
     place = _place(report.system if report.system.name else inventory.system, image)
     groups, left_out = _groups(report.vulnerabilities, None if narrow else place)
     if narrow:
         groups = _narrowed(groups)
     common = cache(lambda *hits: _common(hits, report.risk))
     findings = [_finding(key, common(*sorted(hits, key=_rank))) for key, hits in groups.items()]
-    return ScanResult(findings, list(_notices(report, inventory, left_out)))
-
-
-def _require_clean(report: QualysReport, inventory: Inventory) -> None:
-    """Raise BadReportError unless a report without vulnerabilities can be believed."""
-    if report.unreadable:
-        raise BadReportError(
-            f"None of the {report.unreadable} vulnerabilities in the report of qscanner can be read: "
-            "they name neither a QID nor a CVE.",
-            "See whether this version of qscanner is supported.",
-        )
-    if inventory.incomplete:
-        raise BadReportError(
-            "qscanner completed only part of its scans of the image, and nothing was found in that part.", _EXAMINE
-        )
-    if not report.listed and not inventory.performed:
-        raise BadReportError(
-            "The report of qscanner has no list of vulnerabilities (null), and its inventory does not confirm that "
-            "the image was scanned.",
-            _EXAMINE,
-        )
-
-
-def _notices(report: QualysReport, inventory: Inventory, left_out: int) -> Iterator[str]:
-    if inventory.incomplete:
-        yield INCOMPLETE
-    if report.unreadable:
-        yield "The report of Qualys has entries that cannot be read: see the Qualys platform for all vulnerabilities."
-    if left_out:
-        yield (
-            "QIDs without a package are left out, as scannerArgs.narrow-report says: see the Qualys platform for all "
-            "vulnerabilities."
-        )
+    return ScanResult(findings, list(notices(report, inventory, left_out)))
 
 
 def _place(system: System, image: str) -> Package:

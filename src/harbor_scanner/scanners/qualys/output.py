@@ -18,7 +18,19 @@ from harbor_scanner.errors import BadReportError, DiskError
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import VULNERABILITY
 from harbor_scanner.harbor.report import MAX_DOCUMENT
-from harbor_scanner.scanners.qualys.documents import ADVICE, elements, load, members, mended, value
+from harbor_scanner.scanners.qualys.documents import (
+    ADVICE,
+    Members,
+    elements,
+    folded,
+    listed,
+    load,
+    members,
+    mended,
+    text,
+    texts,
+    value,
+)
 from harbor_scanner.scanners.qualys.inventory import Inventory, decode_inventory
 from harbor_scanner.scanners.qualys.report import QualysReport, decode_report
 from harbor_scanner.scanners.qualys.sarif import decode_sarif
@@ -53,7 +65,7 @@ def read_output(directory: Path, reports: Sequence[str]) -> Output:
     return Output(
         report=_report(files) if VULNERABILITY in reports else None,
         inventory=inventory,
-        sboms=_sboms(files, [kind for kind in _FORMATS if kind in reports], inventory),
+        sboms=_sboms(files, [kind for kind in _FORMATS if kind in reports], inventory or Inventory()),
     )
 
 
@@ -85,7 +97,13 @@ def _only(files: Sequence[Path], end: str) -> Path | None:
 
 def _report(files: Sequence[Path]) -> QualysReport:
     if path := _only(files, REPORT):
-        return decode_report(load(path))
+        report = decode_report(load(path))
+        if not report.vulnerabilities and (beside := _only(files, SARIF_REPORT)):
+            sarif = decode_sarif(load(beside))
+            report.doubts += sarif.doubts
+            if sarif.vulnerabilities or sarif.unreadable:
+                report.doubts.append(f"{beside.name[:100]} lists some")
+        return report
     if path := _only(files, SARIF_REPORT):
         return decode_sarif(load(path))
     raise BadReportError(
@@ -93,7 +111,7 @@ def _report(files: Sequence[Path]) -> QualysReport:
     )
 
 
-def _sboms(files: Sequence[Path], formats: Sequence[str], inventory: Inventory | None) -> dict[str, bytes]:
+def _sboms(files: Sequence[Path], formats: Sequence[str], inventory: Inventory) -> dict[str, bytes]:
     if not formats:
         return {}
     found: dict[str, bytes] = {}
@@ -111,10 +129,10 @@ def _sboms(files: Sequence[Path], formats: Sequence[str], inventory: Inventory |
             continue
         if found.setdefault(kind, document) != document:
             raise BadReportError(f"qscanner wrote several {_FORMATS[kind]} documents that differ.", ADVICE)
-        if not parts and not (inventory and inventory.performed):
+        if not inventory.performed and not (inventory.incomplete and parts):
             raise BadReportError(
-                f"The {_FORMATS[kind]} document of qscanner lists no packages, and no inventory confirms that the "
-                "image was scanned.",
+                f"The {_FORMATS[kind]} document of qscanner cannot be relied on: it lists {len(parts)} packages, and "
+                "no inventory confirms that all packages of the image were looked for.",
                 ADVICE,
             )
         if len(document) > MAX_DOCUMENT:
@@ -135,10 +153,21 @@ def _recognised(document: bytes, name: str) -> tuple[str, Sequence[Any]]:
     fields = members(document, name)
     version = value(fields.get("spdxversion"))
     if isinstance(version, str) and version.startswith("SPDX-"):
-        return media.SPDX, elements(fields.get("packages")) or ()
+        packages = elements(fields.get("packages")) or ()
+        return media.SPDX, () if len(packages) == 1 and _is_root(value(packages[0]), fields) else packages
     if value(fields.get("bomformat")) == "CycloneDX":
         return media.CYCLONEDX, elements(fields.get("components")) or ()
     return "", ()
+
+
+def _is_root(package: Any, fields: Members) -> bool:
+    """Whether the only package of an SPDX 2 document is what the document describes: the image itself."""
+    identifier = text(folded(package).get("spdxid"))
+    related = [folded(relationship) for relationship in listed(value(fields.get("relationships")))]
+    described = {
+        text(each.get("relatedspdxelement")) for each in related if each.get("relationshiptype") == "DESCRIBES"
+    }
+    return identifier in {*described, *texts(value(fields.get("documentdescribes")))} - {""}
 
 
 def _written(files: Sequence[Path]) -> str:

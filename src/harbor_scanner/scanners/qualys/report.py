@@ -6,29 +6,47 @@ Its form is not documented. It is assumed to embed the answer of Qualys' Contain
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 import msgspec
 
 from harbor_scanner.errors import BadReportError
+from harbor_scanner.scanners.printed import plain
 from harbor_scanner.scanners.qualys.documents import (
     ADVICE,
     Members,
     elements,
     folded,
     inner_members,
+    is_nothing,
     is_null,
     members,
     number,
     text,
     value,
 )
-from harbor_scanner.scanners.qualys.inventory import Inventory, System, read_inventory
+from harbor_scanner.scanners.qualys.inventory import Inventory, System, decode_inventory
 from harbor_scanner.scanners.qualys.vulnerability import Vulnerability, read_vulnerability
 
 _LISTS = ("vulnerabilities", "details")
+_TOTALS = {
+    "count",
+    "numberofelements",
+    "total",
+    "totalcount",
+    "totalelements",
+    "totalitems",
+    "totalrecords",
+    "totalvulnerabilities",
+    "vulnerabilitiescount",
+    "vulnerabilitycount",
+}
+"""Names of numbers that may tell how many vulnerabilities there are."""
+_FINE = {"", "0", "complete", "completed", "done", "finished", "none", "ok", "succeeded", "success", "successful"}
+"""What a status or message says where nothing is wrong."""
+_QUOTED = 200
 _RISK = {"riskscore": "riskScore", "qdsseverity": "qdsSeverity", "maxqdsscore": "maxQdsScore"}
 
 
@@ -36,8 +54,8 @@ class QualysReport(msgspec.Struct):
     """A report in the one form that findings are made of, whatever the file's."""
 
     vulnerabilities: list[Vulnerability]
-    listed: bool = True
-    """False if there is no list but a null, which may mean that nothing was found or that nobody looked."""
+    doubts: list[str] = msgspec.field(default_factory=list)
+    """Why it may lack something, though it can be read."""
     unreadable: int = 0
     """Entries of the list that name neither a QID nor a CVE."""
     risk: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -48,18 +66,29 @@ class QualysReport(msgspec.Struct):
 
 
 def decode_report(document: bytes) -> QualysReport:
-    """Decode a report. Raises BadReportError if `document` is no JSON object, or has no list of vulnerabilities."""
+    """Decode a report.
+
+    Raises BadReportError if `document` is no JSON object, contradicts itself, or has no list of vulnerabilities. A null
+    is no list: whether it means that nothing was found, or that nobody looked, is not documented.
+    """
     top = members(document, "The report of qscanner")
-    inner = inner_members(top.get("vulnerabilityreport")) or {}
-    entries = _entries([inner, top])
-    vulnerabilities, unreadable = read_entries(folded(value(entry)) for entry in entries or ())
-    inventory = inner_members(top.get("inventory"))
+    answer = top.get("vulnerabilityreport")
+    answered = answer is not None and not is_null(answer)
+    place = (inner_members(answer) or {}) if answered else top
+    entries = _entries(place)
+    vulnerabilities, unreadable = read_entries(folded(value(entry)) for entry in entries)
+    doubts = [*_signs(place, len(entries)), *(_signs(top, len(entries)) if answered else ())]
+    if answered and any(not is_nothing(top[name]) for name in _LISTS if name in top):
+        doubts.append("it lists vulnerabilities outside of VulnerabilityReport as well")
+    if answer is not None and not answered:
+        doubts.append("its VulnerabilityReport is null")
+    recorded = top.get("inventory")
     return QualysReport(
         vulnerabilities,
-        listed=entries is not None,
+        doubts=doubts,
         unreadable=unreadable,
-        risk=_risk(top) | _risk(inner),
-        inventory=read_inventory(inventory) if inventory else None,
+        risk=_risk(top) | _risk(place),
+        inventory=None if recorded is None or is_null(recorded) else decode_inventory(bytes(recorded)),
     )
 
 
@@ -70,15 +99,43 @@ def read_entries(entries: Iterable[dict[str, Any]]) -> tuple[list[Vulnerability]
     return vulnerabilities, len(read) - len(vulnerabilities)
 
 
-def _entries(places: Iterable[Members]) -> list[msgspec.Raw] | None:
-    """Return the entries of all lists of vulnerabilities, or None if there are only nulls in their places."""
-    found = [place[name] for place in places for name in _LISTS if name in place]
-    lists = [elements(raw) for raw in found if not is_null(raw)]
-    if not found:
-        raise BadReportError("The report of qscanner has no list of vulnerabilities.", ADVICE)
-    if any(listed is None for listed in lists):
+def _entries(place: Members) -> list[msgspec.Raw]:
+    """Return the entries of all lists of vulnerabilities."""
+    lists = [elements(place[name]) for name in _LISTS if name in place and not is_null(place[name])]
+    if not lists:
+        raise BadReportError(
+            "The report of qscanner has no list of vulnerabilities, so that it does not tell whether the Qualys "
+            "platform looked for any.",
+            ADVICE,
+        )
+    if any(entries is None for entries in lists):
         raise BadReportError("The vulnerabilities in the report of qscanner are no list.", ADVICE)
-    return list(chain.from_iterable(listed for listed in lists if listed)) if lists else None
+    return list(chain.from_iterable(entries for entries in lists if entries))
+
+
+def _signs(fields: Members, listed: int) -> Iterator[str]:
+    """Yield what beside a list of this length shows that the platform did not answer in full."""
+    for name, raw in fields.items():
+        if name in _TOTALS:
+            total = value(raw)
+            if isinstance(total, int | float) and not isinstance(total, bool) and total > listed:
+                yield f"it tells of {total} vulnerabilities ({name}), and lists {listed}"
+        elif name.startswith("error") or name in {"code", "message", "status"}:
+            item = value(raw)
+            if _is_sign(name, item):
+                yield f"it says `{name}: {_quoted(text(item) or bytes(raw).decode(errors='replace'))}`"
+
+
+def _is_sign(name: str, item: Any) -> bool:
+    if not item or (isinstance(item, str) and item.strip().lower() in _FINE):
+        return False
+    return name != "status" or number(item, -(2**53), 399) is None
+
+
+def _quoted(words: str) -> str:
+    """Return the beginning of a text, in one line and without what is not printable."""
+    begin = plain(words[:1024])
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in begin).split())[:_QUOTED]
 
 
 def _risk(fields: Members) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from harbor_scanner.errors import BadReportError
 from harbor_scanner.scanners.qualys.documents import (
     ADVICE,
@@ -16,48 +18,65 @@ from harbor_scanner.scanners.qualys.documents import (
     folded,
     inner_members,
     is_null,
+    listed,
     members,
     text,
     value,
+    whole,
 )
 from harbor_scanner.scanners.qualys.inventory import System, system
 from harbor_scanner.scanners.qualys.report import QualysReport, read_entries
 from harbor_scanner.scanners.qualys.vulnerability import is_cve, read_qid, read_severity
 
+_NULL = msgspec.Raw(b"null")
 _NAME = "The SARIF report of qscanner"
 _LEVELS = {"error": 4, "warning": 3, "note": 2}
 """Severities by the level of a result, where nothing else tells: an `error` may be a 4 or a 5."""
 
 
 def decode_sarif(document: bytes) -> QualysReport:
-    """Decode a report. Raises BadReportError if `document` is no JSON object, or has no runs with results."""
+    """Decode a report. Raises BadReportError if `document` is no JSON object, contradicts itself, or has no runs."""
     runs = [inner_members(run) for run in elements(members(document, _NAME).get("runs")) or ()]
     fields = [run for run in runs if run is not None]
     if not fields or len(fields) < len(runs):
         raise BadReportError(f"{_NAME} has no runs.", ADVICE)
-    given = [run["results"] for run in fields if "results" in run and not is_null(run["results"])]
-    results = [elements(raw) for raw in given]
-    if any(found is None for found in results):
-        raise BadReportError(f"The results in {_NAME[0].lower()}{_NAME[1:]} are no list.", ADVICE)
     vulnerabilities, unreadable = read_entries(entry for run in fields for entry in _entries(run))
     return QualysReport(
         vulnerabilities,
-        listed=len(given) == len(fields),
+        doubts=[doubt for run in fields for doubt in _doubts(run)],
         unreadable=unreadable,
         system=next((found for found in map(_system, fields) if found.name), System()),
     )
 
 
+def _doubts(run: Members) -> Iterator[str]:
+    if is_null(run.get("results", _NULL)):
+        yield "a run in it has no results"
+    invocations = [folded(value(invocation)) for invocation in elements(run.get("invocations")) or ()]
+    successes = [flag for invocation in invocations for flag in listed(invocation.get("executionsuccessful"))]
+    if any(flag is False or text(flag).lower() == "false" for flag in successes):
+        yield "it says that a scan failed (executionSuccessful is false)"
+
+
 def _entries(run: Members) -> Iterator[dict[str, Any]]:
     """Yield the results of a run as entries of the JSON report would have them."""
+    results = elements(run.get("results", _NULL))
+    if results is None:
+        if is_null(run.get("results", _NULL)):
+            return
+        raise BadReportError(f"The results in {_NAME[0].lower()}{_NAME[1:]} are no list.", ADVICE)
     driver = folded(folded(value(run.get("tool"))).get("driver"))
-    listed = driver.get("rules")
-    rules = [folded(rule) for rule in listed] if isinstance(listed, list) else []
+    rules = [folded(rule) for rule in listed(driver.get("rules", []))]
     by_id = {text(rule.get("id")): rule for rule in rules}
-    for raw in elements(run.get("results")) or ():
+    for raw in results:
         result = folded(value(raw))
-        rule_id = text(result.get("ruleid"))
-        yield _entry(result, by_id.get(rule_id, {}), rule_id)
+        named = folded(result.get("rule"))
+        rule_id = text(result.get("ruleid")) or text(named.get("id"))
+        index = whole(result.get("ruleindex", named.get("index")), 0, len(rules) - 1)
+        rule = by_id.get(rule_id) if rule_id else None
+        if rule is None:
+            rule = {} if index is None else rules[index]
+        yield _entry(result, rule, rule_id or text(rule.get("id")))
 
 
 def _entry(result: Mapping[str, Any], rule: Mapping[str, Any], rule_id: str) -> dict[str, Any]:
@@ -65,17 +84,22 @@ def _entry(result: Mapping[str, Any], rule: Mapping[str, Any], rule_id: str) -> 
     entry = {
         "title": text(folded(rule.get("shortdescription")).get("text")) or text(rule.get("name")) or message,
         "result": message,
-        **folded(rule.get("properties")),
-        **folded(result.get("properties")),
+        **_properties(rule),
+        **_properties(result),
     }
     if not (read_severity(entry.get("severity")) or read_severity(entry.get("customerseverity"))):
         level = result.get("level") or folded(rule.get("defaultconfiguration")).get("level")
-        entry["severity"] = _LEVELS.get(text(level))
+        entry["severity"] = _LEVELS.get(text(level).lower(), entry.get("severity"))
     if not read_qid(entry.get("qid")):
         entry["qid"] = rule_id
     if is_cve(rule_id):
-        entry.setdefault("cveids", [rule_id])
+        entry["cve"] = [entry.get("cve"), rule_id]
     return entry
+
+
+def _properties(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the properties of a result or a rule without empty ones, so that they hide no others."""
+    return {name: item for name, item in folded(fields.get("properties")).items() if item or item is False}
 
 
 def _system(run: Members) -> System:

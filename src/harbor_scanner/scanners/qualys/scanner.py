@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
-from collections.abc import Mapping
+import os
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import structlog
 
 from harbor_scanner.errors import BadReportError, DiskError, ScannerConfigurationError
 from harbor_scanner.harbor import media
-from harbor_scanner.harbor.models import SBOM, VULNERABILITY, Capability, ScanRequest
+from harbor_scanner.harbor.models import SBOM, VULNERABILITY, Artifact, Capability, ScanRequest
 from harbor_scanner.scanners.base import Premises, Scanner, ScanResult, Workspace
 from harbor_scanner.scanners.printed import plain, printed_version
 from harbor_scanner.scanners.qualys.cache import CacheLease, Caches
@@ -22,8 +24,9 @@ from harbor_scanner.scanners.qualys.command import (
     scan_secrets,
     time_limit,
 )
+from harbor_scanner.scanners.qualys.doubts import PARTIAL
 from harbor_scanner.scanners.qualys.failures import REPORT_WRITTEN, failure
-from harbor_scanner.scanners.qualys.findings import INCOMPLETE, to_result
+from harbor_scanner.scanners.qualys.findings import to_result
 from harbor_scanner.scanners.qualys.output import read_output
 from harbor_scanner.scanners.qualys.settings import Cache, QualysSettings
 
@@ -71,7 +74,8 @@ class QualysScanner(Scanner):
         settings = self._settings()
         if settings.cache is Cache.NONE or not settings.persistence:
             return ()
-        return (next(path for path in (settings.cache_dir, *settings.cache_dir.parents) if path.exists()),)
+        places = (settings.cache_dir, *settings.cache_dir.parents)
+        return (next(path for path in places if os.path.exists(path)),)  # noqa: PTH110 - that of pathlib raises
 
     async def version(self, workspace: Workspace) -> str:
         """Return the version of the installed `qscanner`. Raises ScanError if it does not tell it in 30 seconds."""
@@ -92,22 +96,18 @@ class QualysScanner(Scanner):
         output = workspace.directory / "output"
         output.mkdir(mode=0o700)
         environment = scan_environment(settings, request)
-        cache = await asyncio.to_thread(self._lease_cache, settings)
-        try:
+        async with self._cache(settings) as cache:
             outcome = await workspace.run(
-                scan_command(settings, request, output, cache.directory if cache else None),
+                scan_command(settings, request, output, cache),
                 environment=environment,
                 time_limit=time_limit(settings, request),
                 secrets=scan_secrets(settings, request),
             )
-        finally:
-            if cache is not None:
-                cache.close()
         outcome.require_own_end()
         if outcome.exit_code not in REPORT_WRITTEN:
-            raise failure(outcome)
+            raise await asyncio.to_thread(failure, outcome)
         try:
-            return await asyncio.to_thread(_read, output, kinds, request.artifact.repository, settings)
+            return await asyncio.to_thread(_read, output, kinds, request.artifact, settings)
         except BadReportError as error:
             raise BadReportError(f"{error.message}\n{plain(outcome.last_lines())}".rstrip(), error.advice) from error
 
@@ -126,6 +126,17 @@ class QualysScanner(Scanner):
 
     def _caches(self, settings: QualysSettings) -> Caches:
         return Caches(settings.cache_dir if settings.persistence else self._premises.directory / "cache")
+
+    @contextlib.asynccontextmanager
+    async def _cache(self, settings: QualysSettings) -> AsyncIterator[Path | None]:
+        """Yield the directory of a cache that no other scan uses, or None if there shall be none. Raises ScanError."""
+        leasing = asyncio.create_task(asyncio.to_thread(self._lease_cache, settings))
+        try:
+            lease = await asyncio.shield(leasing)
+            yield lease.directory if lease else None
+        finally:
+            # Also when the scan was given up while the thread was still at it.
+            leasing.add_done_callback(_close)
 
     def _lease_cache(self, settings: QualysSettings) -> CacheLease | None:
         if settings.cache is Cache.NONE:
@@ -157,11 +168,17 @@ class QualysScanner(Scanner):
             self._premises.cleaned(cleaned.files, cleaned.size)
 
 
-def _read(output: Path, kinds: tuple[str, ...], image: str, settings: QualysSettings) -> ScanResult:
+def _close(leasing: asyncio.Task[CacheLease | None]) -> None:
+    if not leasing.cancelled() and leasing.exception() is None and (lease := leasing.result()):
+        lease.close()
+
+
+def _read(output: Path, kinds: tuple[str, ...], artifact: Artifact, settings: QualysSettings) -> ScanResult:
     found = read_output(output, kinds)
     if found.report is None:
         incomplete = found.inventory is not None and found.inventory.incomplete
-        return ScanResult(notices=[INCOMPLETE] if incomplete else [], sboms=found.sboms)
-    result = to_result(found.report, found.inventory, image, narrow=settings.narrow_report)
+        return ScanResult([], [PARTIAL] if incomplete else [], found.sboms)
+    narrow = settings.narrow_report
+    result = to_result(found.report, found.inventory, artifact.repository, artifact.digest, narrow=narrow)
     result.sboms = found.sboms
     return result
