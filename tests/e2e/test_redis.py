@@ -90,7 +90,7 @@ def test_a_redis_that_is_killed_under_load_loses_nothing(stage: Stage, redis: Re
         assert len(stage.scannercli.scans()) == ended
         redis.start()
         assert ends(api, job_ids) == {"report": 20}
-        assert api.probe()[1]["status"] == "ready"
+        api.wait_for(lambda: api.probe()[1]["status"] == "ready", "ready again")
     assert set(scans_of(stage).values()) == {1}
 
 
