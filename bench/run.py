@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import httpx2
 import msgspec
 from bench.caches import bench_caches
+from bench.osv import bench_osv
 from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
@@ -324,6 +325,8 @@ def main() -> None:
         bench_transform(stage, directory)
         console.print("[bold]Caches of qscanner[/]")
         bench_caches(note)
+        console.print("[bold]Advisories of osv.dev[/]")
+        bench_osv(note)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     table = Table(title=f"harbor-scanner on {os.cpu_count()} cores", title_justify="left")
