@@ -13,6 +13,7 @@ import structlog
 
 from harbor_scanner.config import Config, EnabledScanner
 from harbor_scanner.errors import StoreUnavailableError
+from harbor_scanner.groups import SbomSettings
 from harbor_scanner.health import Check, CheckState, Health
 from harbor_scanner.jobs.connection import Connections
 from harbor_scanner.jobs.events import Events
@@ -25,6 +26,7 @@ from harbor_scanner.metadata import ScannerMetadata
 from harbor_scanner.metrics import Metrics
 from harbor_scanner.registry import RegistryInspector
 from harbor_scanner.scanners.base import Premises, Scanner
+from harbor_scanner.scanners.sbom import with_sboms
 from harbor_scanner.scratch import Area
 from harbor_scanner.service import ScanService
 
@@ -50,8 +52,8 @@ class Adapter:
         self.name = enabled.name
         self._metrics = metrics.of(self.name)
         self._metrics.watch_processes(lambda: area.running)
-        premises = Premises(enabled.settings.current, area.directory, self._metrics.cleaned)
-        self.scanner: Scanner = enabled.plugin.make(premises)
+        premises = Premises(enabled.settings.current, area.directory, config.worker.data_dir, self._metrics.cleaned)
+        self.scanner = _make(enabled, premises, config.sbom)
         self._area = area
         self.metadata = ScannerMetadata(self.scanner, legacy_report=config.api.legacy_report)
         self.store = Store(connections, f"{config.store.namespace}:{self.name}")
@@ -121,7 +123,8 @@ class Adapter:
         """Have the readiness probe tell of this scanner."""
 
         def scanner() -> Check:
-            return Check(CheckState.DEGRADED, self.metadata.problem) if self.metadata.problem else Check(CheckState.OK)
+            problem = self.metadata.problem or (self.scanner.problem if self.worker is not None else "")
+            return Check(CheckState.DEGRADED, problem) if problem else Check(CheckState.OK)
 
         def disk() -> Check:
             if self.worker is not None and self.worker.waiting_for_disk:
@@ -138,3 +141,8 @@ class Adapter:
             return await self.store.scanner_version(_PATIENCE)
         async with self._area.workspace() as workspace:
             return await self.scanner.version(workspace)
+
+
+def _make(enabled: EnabledScanner, premises: Premises, sbom: SbomSettings) -> Scanner:
+    scanner = enabled.plugin.make(premises)
+    return with_sboms(scanner, time_limit=sbom.timeout) if sbom.by_syft else scanner

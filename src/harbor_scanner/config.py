@@ -16,14 +16,14 @@ import msgspec
 from harbor_scanner import chart, groups
 from harbor_scanner.errors import SettingsError
 from harbor_scanner.files import Files
-from harbor_scanner.groups import LogSettings, ScannersSettings, SourceSettings, WorkerSettings
+from harbor_scanner.groups import LogSettings, SbomSettings, ScannersSettings, SourceSettings, WorkerSettings
 from harbor_scanner.http import settings as http
 from harbor_scanner.http.settings import ApiSettings
 from harbor_scanner.jobs.address import ALLOWED as REDIS_ALLOWED
 from harbor_scanner.jobs.settings import RedisSettings, StoreSettings
 from harbor_scanner.layers import Effective, Loader
 from harbor_scanner.live import LiveSettings, Reading, Watcher
-from harbor_scanner.plugins import Plugins, find_plugins, workers_setting
+from harbor_scanner.plugins import DEFAULT, Plugins, find_plugins, workers_setting
 from harbor_scanner.scanners.base import ScannerPlugin
 from harbor_scanner.settings import PROXIES, password_in, settings_of, unreadable
 from harbor_scanner.values import UnreadableValuesError, Values
@@ -68,6 +68,7 @@ class Config(msgspec.Struct, frozen=True):
     redis: RedisSettings
     scanners: tuple[EnabledScanner, ...]
     """In the order of SCANNER_ENABLED: the first also answers at the root path."""
+    sbom: SbomSettings
     live: Watcher
     """What keeps the settings of the scanners up to date."""
     effective: tuple[Effective, ...]
@@ -92,6 +93,7 @@ class _Service(msgspec.Struct, frozen=True):
 
     log: LogSettings
     api: ApiSettings
+    sbom: SbomSettings
     worker: WorkerSettings
     store: StoreSettings
     redis: RedisSettings
@@ -125,7 +127,7 @@ def load_config(
     )
     return Config(
         role=role, log=service.log, api=service.api, worker=service.worker, store=service.store, redis=service.redis,
-        scanners=scanners, live=live,
+        scanners=scanners, sbom=service.sbom, live=live,
         effective=reading.effective, unknown=reading.unknown, warnings=reading.warnings,
     )  # fmt: skip
 
@@ -142,7 +144,7 @@ class _Look(msgspec.Struct, frozen=True):
     def at(self, files: Files, running: tuple[str, ...] | None = None) -> tuple[_Service, Reading]:
         """Read all settings, of the scanners that are `running` or, at the start, of those that are enabled."""
         sources = self._loader(files, None)
-        values = self._values(files, sources)
+        values = read_values(files, sources)
         loader = self._loader(files, values)
         loader.effective += sources.effective
         loader.recognise((entry.setting for entry in sources.effective), in_file=False)
@@ -150,6 +152,7 @@ class _Look(msgspec.Struct, frozen=True):
         api = loader.load(ApiSettings)
         chosen = self._chosen(loader, self._loader(files, values), at_start=running is None)
         names = chosen if running is None else running
+        sbom = loader.load(SbomSettings)
         workers = {name: loader.read(workers_setting(name)) for name in names}
         scanners = {name: loader.load(self.plugins.found[name].settings, live=True) for name in names}
         worker = loader.load(WorkerSettings)
@@ -163,8 +166,10 @@ class _Look(msgspec.Struct, frozen=True):
         unknown = self._unknown(loader)
         noted = (*self._plugin_warnings(), *loader.warnings, *(chart.warnings(values) if values else ()), *warnings)
         loader.finish((*unknown, *noted))
-        assert log and api and worker and store and redis  # noqa: S101, PT018 - `finish` raised otherwise
-        service = _Service(log, api, worker, store, redis, {name: workers[name] or worker.workers for name in names})
+        assert log and api and sbom and worker and store and redis  # noqa: S101, PT018 - `finish` raised otherwise
+        service = _Service(
+            log, api, sbom, worker, store, redis, {name: workers[name] or worker.workers for name in names}
+        )
         return service, Reading(
             scanners, tuple(loader.effective), tuple(unknown), noted,
             tuple({secret for secret in self._secrets(loader, api, redis, scanners) if secret}),
@@ -172,26 +177,6 @@ class _Look(msgspec.Struct, frozen=True):
 
     def _loader(self, files: Files, values: Values | None) -> Loader:
         return Loader(self.environment, overrides=self.overrides, files=files, values=values, chart=self.chart_defaults)
-
-    @staticmethod
-    def _values(files: Files, loader: Loader) -> Values | None:
-        """Return the values.yaml, if there is one. Raises SettingsError: without it nothing else can be told."""
-        sources = loader.load(SourceSettings)
-        loader.finish()
-        assert sources is not None  # noqa: S101 - `finish` raised otherwise
-        [entry] = loader.effective
-        path = sources.values if entry.given else groups.VALUES_PATH
-        content = files.read(path)
-        name = f"SCANNER_CONFIG ({entry.origin})" if entry.given else "values.yaml"
-        if content.data is None and not content.problem and not entry.given:
-            return None
-        if content.data is None:
-            reason = content.problem or "No such file or directory"
-            raise SettingsError([f"{name}: {str(path)!r} cannot be read: {reason}"])
-        try:
-            return Values.parse(path, content.data)
-        except UnreadableValuesError as error:
-            raise SettingsError([f"{name}: {str(path)!r} cannot be read: {error}"]) from None
 
     def _chosen(self, loader: Loader, other: Loader, *, at_start: bool) -> tuple[str, ...]:
         """Return the names of the scanners to enable; `other` is of use for trying what is not for keeps."""
@@ -206,6 +191,8 @@ class _Look(msgspec.Struct, frozen=True):
                 loader.require(condition=False, problem=f"SCANNER_ENABLED: {reason}")
             return tuple(name for name in group.enabled if name not in wrong)
         given = tuple(name for name, plugin in self.plugins.found.items() if other.gives(plugin.settings))
+        if not given and self.role.scans and DEFAULT in self.plugins.found:
+            given = (DEFAULT,)
         loader.effective[-1] = msgspec.structs.replace(entry, text=",".join(given))
         loader.require(given or not at_start, f"SCANNER_ENABLED: {self._nothing_configured(other)}")
         return given
@@ -285,3 +272,23 @@ class _Look(msgspec.Struct, frozen=True):
         # Scanners see these too, and may print them.
         for name in PROXIES:
             yield password_in(self.environment.get(name, ""))
+
+
+def read_values(files: Files, loader: Loader) -> Values | None:
+    """Return the values.yaml, if there is one. Raises SettingsError: without it nothing else can be told."""
+    sources = loader.load(SourceSettings)
+    loader.finish()
+    assert sources is not None  # noqa: S101 - `finish` raised otherwise
+    [entry] = loader.effective
+    path = sources.values if entry.given else groups.VALUES_PATH
+    content = files.read(path)
+    name = f"SCANNER_CONFIG ({entry.origin})" if entry.given else "values.yaml"
+    if content.data is None and not content.problem and not entry.given:
+        return None
+    if content.data is None:
+        reason = content.problem or "No such file or directory"
+        raise SettingsError([f"{name}: {str(path)!r} cannot be read: {reason}"])
+    try:
+        return Values.parse(path, content.data)
+    except UnreadableValuesError as error:
+        raise SettingsError([f"{name}: {str(path)!r} cannot be read: {error}"]) from None

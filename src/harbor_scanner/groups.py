@@ -88,9 +88,22 @@ class ScannersSettings(msgspec.Struct, frozen=True):
         Setting(
             "SCANNER_ENABLED", "", Kind(_names, "a comma list of scanners, each once"),
             "Comma list of scanners, such as `aqua,qualys`; the first also answers at the root path. "
-            "Empty: those of which any setting is given",
+            "Empty: those of which any setting is given, or else `osv`",
         ),
     ]  # fmt: skip
+
+
+class SbomSettings(msgspec.Struct, frozen=True):
+    """SBOMs for scanners that make none."""
+
+    by_syft: Annotated[
+        bool,
+        Setting("SCANNER_SBOM", "false", BOOLEAN, "Have Syft make the SBOMs for scanners that cannot, such as Aqua's"),
+    ]
+    timeout: Annotated[
+        float, Setting("SCANNER_SBOM_TIMEOUT", "10m", duration(1), "How long Syft may take for such an SBOM")
+    ]
+    """Seconds."""
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
@@ -130,6 +143,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     ]  # fmt: skip
 
 
-GROUPS_BEFORE: tuple[type[msgspec.Struct], ...] = (SourceSettings, LogSettings, ApiSettings, ScannersSettings)
+GROUPS_BEFORE: tuple[type[msgspec.Struct], ...] = (
+    SourceSettings, LogSettings, ApiSettings, ScannersSettings, SbomSettings,
+)  # fmt: skip
 GROUPS_AFTER: tuple[type[msgspec.Struct], ...] = (WorkerSettings, StoreSettings, RedisSettings)
 """The groups of the service itself, in the order of the documentation, before and after those of the scanners."""

@@ -12,8 +12,10 @@ from harbor_scanner.scanners.base import ScannerPlugin
 from harbor_scanner.settings import Kind, Setting, integer, settings_of
 
 GROUP = "harbor_scanner.scanners"
-OWN = ("aqua", "qualys")
+OWN = ("aqua", "qualys", "osv")
 """The scanners of this package, in the order in which they are enabled by default."""
+DEFAULT = "osv"
+"""The scanner that is enabled if none is configured: it needs no account anywhere."""
 _DISTRIBUTION = "harbor-scanner"
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 MOST_WORKERS = 1000

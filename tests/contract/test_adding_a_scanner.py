@@ -109,7 +109,7 @@ def test_without_its_distribution_it_is_not_there(environment: dict[str, str]) -
     done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "trivy" in done.stderr
-    assert "aqua, qualys" in done.stderr
+    assert "aqua, qualys, osv" in done.stderr
 
 
 def test_harbor_scans_an_image_with_it(service: Service, registry: Registry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,8 @@ def test_a_scan_after_one_that_was_ended_is_not_held_up(subject: Subject) -> Non
 
 def test_a_missing_program_is_a_matter_of_configuration(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(subject.data))
+    if subject.bundle:
+        monkeypatch.setitem(sys.modules, subject.bundle, None)
     for act in (subject.scan, lambda: subject.run(Place.version)):
         with pytest.raises(ScannerConfigurationError) as caught:
             act()

@@ -22,7 +22,7 @@ DIGEST = "sha256:" + "6" * 64
 
 def scanner_with(settings: AquaSettings) -> AquaScanner:
     """Return the scanner with settings that do not change."""
-    return AquaScanner(Premises(lambda: settings, Path("/nonexistent")))
+    return AquaScanner(Premises(lambda: settings, Path("/nonexistent"), Path("/nonexistent")))
 
 
 LOG4SHELL = {

@@ -8,9 +8,11 @@ import io
 import json
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from support import packages
@@ -203,6 +205,24 @@ def layer(files: Files, created_by: str = "") -> Layer:
             entry.size = len(body)
             tar.addfile(entry, io.BytesIO(body))
     return Layer(_compress(archive.getvalue()), created_by)
+
+
+def with_zeros(image: Image, size: int) -> Image:
+    """Return `image` with one more layer: a file of `size` zeros, which is never in memory as a whole."""
+    head = tarfile.TarInfo("var/cache/zeros")
+    head.size = size
+    packer, unpacked = zlib.compressobj(1, wbits=31), hashlib.sha256()
+    chunk = bytes(2**20)
+    whole, rest = divmod(size, len(chunk))
+    padding = bytes(-size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
+    blob = bytearray()
+    for piece in chain([head.tobuf()], repeat(chunk, whole), [bytes(rest), padding]):
+        unpacked.update(piece)
+        blob += packer.compress(piece)
+    config = json.loads(image.config)
+    config["rootfs"]["diff_ids"].append(f"sha256:{unpacked.hexdigest()}")
+    config["history"].append({"created": CREATED, "created_by": "truncate"})
+    return replace(image, config=_json(config), layers=(*image.layers, bytes(blob + packer.flush())))
 
 
 def _image(*layers: Layer) -> Image:

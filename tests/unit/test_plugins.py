@@ -14,7 +14,7 @@ import pytest
 from harbor_scanner.config import load_config
 from harbor_scanner.errors import SettingsError
 from harbor_scanner.plugins import GROUP, find_plugins
-from harbor_scanner.scanners import aqua, qualys
+from harbor_scanner.scanners import aqua, osv, qualys
 from harbor_scanner.scanners.base import ScannerPlugin
 from harbor_scanner.settings import TEXT, Setting
 
@@ -50,6 +50,7 @@ def entry(name: str, value: str, distribution: str) -> EntryPoint:
 
 
 OWN = [
+    entry("osv", "harbor_scanner.scanners.osv:PLUGIN", "harbor-scanner"),
     entry("qualys", "harbor_scanner.scanners.qualys:PLUGIN", "harbor-scanner"),
     entry("aqua", "harbor_scanner.scanners.aqua:PLUGIN", "harbor_scanner"),
 ]
@@ -63,14 +64,14 @@ def third(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_scanners_of_this_package_are_installed() -> None:
     found = find_plugins()
-    assert list(found.found)[:2] == ["aqua", "qualys"]
-    assert (found.found["aqua"], found.found["qualys"]) == (aqua.PLUGIN, qualys.PLUGIN)
+    assert list(found.found)[:3] == ["aqua", "qualys", "osv"]
+    assert [found.found[name] for name in ("aqua", "qualys", "osv")] == [aqua.PLUGIN, qualys.PLUGIN, osv.PLUGIN]
     assert found.warnings == ()
 
 
 def test_others_come_after_ours_in_the_order_of_their_names() -> None:
     entries = [entry("zoo", f"{HERE}:THIRD", "z"), entry("abc", f"{HERE}:THIRD", "a"), *OWN]
-    assert list(find_plugins(entries).found) == ["aqua", "qualys", "abc", "zoo"]
+    assert list(find_plugins(entries).found) == ["aqua", "qualys", "osv", "abc", "zoo"]
 
 
 def test_a_third_scanner_is_configured_like_ours() -> None:

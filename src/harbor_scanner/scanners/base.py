@@ -65,6 +65,8 @@ class Premises(msgspec.Struct, frozen=True):
     """Returns the settings as they hold now: a struct of the plugin's own kind. A scan asks once, at its start."""
     directory: Path
     """Private to this scanner and this process, writable; made when first needed, and gone when the service ends."""
+    lasting: Path
+    """The data directory of the service, which outlives it: for a directory of the scanner's name, made when needed."""
     cleaned: Callable[[int, int], None] = lambda _files, _bytes: None
     """Told what was removed from a cache: how many files, and how many bytes they had."""
 
@@ -93,6 +95,11 @@ class Scanner(Protocol):
     def directories(self) -> Sequence[Path]:
         """Directories outside of the workspace that scans write to, whose free space matters."""
         return ()
+
+    @property
+    def problem(self) -> str:
+        """What keeps every scan from succeeding now, for the readiness probe; empty if nothing is known to. Quick."""
+        return ""
 
     async def version(self, workspace: Workspace) -> str:
         """Return the version of the installed scanner. Raises ScanError if it cannot be told."""

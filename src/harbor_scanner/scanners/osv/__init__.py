@@ -1,0 +1,18 @@
+"""The Open Source Vulnerability database: needs no licence, and no network while it scans."""
+
+from __future__ import annotations
+
+from harbor_scanner.scanners.base import Premises, Scanner, ScannerPlugin
+from harbor_scanner.scanners.osv.settings import OsvSettings, secrets
+
+
+def _make(premises: Premises) -> Scanner:
+    # What it takes to compare versions is loaded only where this scanner is enabled.
+    from harbor_scanner.scanners.osv.scanner import OsvScanner  # noqa: PLC0415
+
+    return OsvScanner(premises)
+
+
+PLUGIN = ScannerPlugin(OsvSettings, _make, secrets=secrets)
+
+__all__ = ["PLUGIN", "OsvSettings"]

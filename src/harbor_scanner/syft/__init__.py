@@ -1,0 +1,1 @@
+"""Syft, which lists the packages of an image and writes SBOMs (https://github.com/anchore/syft)."""
