@@ -67,7 +67,7 @@ class RegistryInspector:
         """Raise ImageError if the artifact is certainly no image; say nothing if that cannot be told from here."""
         body = await self._manifest(request)
         if body is not None:
-            _judge(body)
+            judge(body)
 
     async def shows_image(self, request: ScanRequest) -> bool:
         """Whether the registry hands out the manifest to this very request; False too if that cannot be told."""
@@ -144,7 +144,7 @@ def _token_url(url: str, headers: Mapping[str, str]) -> str | None:
     return f"{realm}{'&' if '?' in realm else '?'}{query}"
 
 
-def _judge(body: bytes) -> None:
+def judge(body: bytes) -> None:
     """Raise ImageError if this manifest is not that of an image."""
     try:
         manifest = msgspec.json.decode(body, type=_Manifest)
