@@ -22,8 +22,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 servers: setup
 	@$(BIN)/python tests/support/fetch_servers.py
 
-demo: setup ## Scan a real image as Harbor would, with a stand-in for the licensed scanner.
-	@$(BIN)/python demo/run.py
+demo: setup ## Scan an image as Harbor would, on this machine alone; no licence, no Docker.
+	@$(BIN)/harbor-scanner demo
 
 test: setup servers ## Run all tests; the servers that they need are fetched into .venv.
 	@echo "==> test: unit, contract, integration and end to end"

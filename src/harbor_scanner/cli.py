@@ -1,4 +1,4 @@
-"""The commands; the only place that prints."""
+"""The commands; with `commands` the only place that prints."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import msgspec
 import typer
 
 from harbor_scanner import __version__
+from harbor_scanner.commands import common, db, demo
+from harbor_scanner.commands.common import ConfigOption, refuse
+from harbor_scanner.commands.scan import scan
 from harbor_scanner.config import Config, Role, load_config
 from harbor_scanner.errors import SettingsError, StartError
 
 EXIT_START = 1
 """The service cannot start on this machine."""
-EXIT_SETTINGS = 2
+EXIT_SETTINGS = common.EXIT_SETTINGS
 """A setting is wrong."""
 
 app = typer.Typer(
@@ -32,14 +35,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="PATH",
-        help="File of settings, instead of /usr/share/qscanner/values.yaml. The same as SCANNER_CONFIG.",
-    ),
-]
+app.add_typer(db.app, name="db")
+app.command()(scan)
+app.command()(demo.demo)
+
 RoleOption = Annotated[
     Role,
     typer.Option(help="all: API and worker in one process. api, worker: only that, to scale apart over one Redis."),
@@ -139,19 +138,7 @@ def _load(
     try:
         return load_config(os.environ, role, overrides=overrides, path=path, chart_defaults=chart_defaults)
     except SettingsError as error:
-        _refuse(error)
-
-
-def _refuse(error: SettingsError) -> NoReturn:
-    problems = error.problems
-    count = "A setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-    typer.echo(f"{count} wrong:", err=True)
-    for problem in problems:
-        typer.echo(f"  - {problem}", err=True)
-    for line in getattr(error, "__notes__", ()):
-        typer.echo(f"warning: {line}", err=True)
-    typer.echo("`docs/configuration.md` lists all settings.", err=True)
-    raise typer.Exit(EXIT_SETTINGS)
+        refuse(error)
 
 
 def _serve(loaded: Config) -> None:

@@ -1,30 +1,19 @@
-"""The registries that tests and the demo push to behave as registries."""
+"""The registries that tests push to, and the one that the demo and scans of files run, behave as registries."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import httpx2
 import pytest
 
+from harbor_scanner.local_registry import local_registry
 from support import images
 from support.oci import Registry, basic
 from support.registry import ADMIN, CONSOLE, ROBOT, Account, docker_registry
 from support.servers import ServerError, missing, running, wait_for
-
-
-def demo() -> ModuleType:
-    path = Path(__file__).parents[2] / "demo" / "registry.py"
-    spec = importlib.util.spec_from_file_location("demo_registry", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(params=[pytest.param("docker-registry", marks=pytest.mark.registry), "in memory"], scope="module")
@@ -33,8 +22,8 @@ def any_registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
         yield request.getfixturevalue("registry")
     else:
         accounts = {user.username: user.password for user in (ADMIN, CONSOLE, ROBOT)}
-        with demo().memory_registry(accounts) as registry:
-            yield registry
+        with local_registry(accounts) as held:
+            yield Registry(held.url, ADMIN.username, ADMIN.password)
 
 
 @pytest.mark.parametrize("make", [images.debian, images.alpine, images.helm_chart, images.cosign_signature])
