@@ -61,7 +61,7 @@ class Adapter:
         self.events = Events(connections.subscriber, self.store.events)
         self.service = ScanService(
             self.store, queue, self.events, self.metadata, self._metrics, hold=config.api.poll_hold
-        )  # fmt: skip
+        )
         self.worker = self._worker(config, enabled.workers, queue, worker_name) if config.role.scans else None
 
     def _worker(self, config: Config, slots: int, queue: Queue, name: str) -> Worker:

@@ -36,10 +36,10 @@ class Some(Scanner):
         return {"env.SCANNER_SOME": "thing"}
 
     async def version(self, workspace: Workspace) -> str:
-        raise NotImplementedError
+        raise AssertionError("metadata scans nothing")
 
     async def scan(self, request: ScanRequest, workspace: Workspace) -> ScanResult:
-        raise NotImplementedError
+        raise AssertionError("metadata scans nothing")
 
 
 def some(*, legacy_report: bool = False) -> ScannerMetadata:

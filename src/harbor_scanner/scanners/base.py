@@ -15,8 +15,24 @@ from typing import Any, Protocol
 
 import msgspec
 
-from harbor_scanner.harbor.models import Capability, Finding, ScanRequest
+from harbor_scanner.harbor import media
+from harbor_scanner.harbor.models import SBOM, VULNERABILITY, Capability, Finding, ScanRequest
 from harbor_scanner.process import Outcome
+
+IMAGE_VULNERABILITIES = Capability(
+    type=VULNERABILITY,
+    consumes_mime_types=media.IMAGE_MANIFESTS,
+    produces_mime_types=(media.GENERIC_REPORT,),
+)
+"""The capability to find vulnerabilities in images."""
+
+IMAGE_SBOMS = Capability(
+    type=SBOM,
+    consumes_mime_types=media.IMAGE_MANIFESTS,
+    produces_mime_types=(media.SBOM_REPORT,),
+    additional_attributes={"sbom_media_types": list(media.SBOM_FORMATS)},
+)
+"""The capability to list what images hold, in both formats."""
 
 
 class Workspace(Protocol):

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harbor_scanner.errors import BadReportError, ScanError
-from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import SBOM, VULNERABILITY, Capability, ScanRequest
-from harbor_scanner.scanners.base import Scanner, ScanResult, Workspace
+from harbor_scanner.scanners.base import IMAGE_SBOMS, Scanner, ScanResult, Workspace
 from harbor_scanner.syft.examination import Examination, examine, unread_notice
 
 
@@ -25,13 +24,7 @@ class ScannerWithSboms(Scanner):
     @property
     def capabilities(self) -> tuple[Capability, ...]:
         """Those of the scanner, and SBOMs."""
-        sbom = Capability(
-            type=SBOM,
-            consumes_mime_types=media.IMAGE_MANIFESTS,
-            produces_mime_types=(media.SBOM_REPORT,),
-            additional_attributes={"sbom_media_types": list(media.SBOM_FORMATS)},
-        )
-        return (*self._scanner.capabilities, sbom)
+        return (*self._scanner.capabilities, IMAGE_SBOMS)
 
     @property
     def properties(self) -> Mapping[str, str]:

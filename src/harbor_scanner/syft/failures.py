@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from harbor_scanner.errors import (
     DiskError,
     ImageError,
@@ -17,34 +15,21 @@ from harbor_scanner.errors import (
     ScannerFailedError,
 )
 from harbor_scanner.process import Outcome
-from harbor_scanner.scanners.printed import plain
-
-_LINE = 2000
-"""Characters of a line that are looked at: the patterns would take seconds over much longer ones."""
+from harbor_scanner.scanners.causes import DISK_FULL, OUT_OF_MEMORY, UNTRUSTED, Cause, error_lines, with_output
 
 _NO_ERROR = re.compile(r"\[\d+\]\s+(?:TRACE|DEBUG|INFO|WARN(?:ING)?)\b")
 """Begins lines of the log that tell of no error."""
 
 
-class Cause(msgspec.Struct, frozen=True):
-    """A cause of failure: what shows it in a line of the log, and what it means."""
-
-    pattern: str
-    """A regular expression; case does not matter."""
-    error: type[ScanError]
-    message: str
-    advice: str
-
-
 CAUSES = (
     Cause(
-        r"no space left on device|disk quota exceeded",
+        DISK_FULL,
         DiskError,
         "Syft ran out of disk space",
         "Make room in SCANNER_DATA_DIR, where the image is unpacked.",
     ),
     Cause(
-        r"out of memory|cannot allocate memory",
+        OUT_OF_MEMORY,
         MemoryLimitError,
         "Syft ran out of memory",
         "Give the service more memory, or lower SCANNER_WORKERS so that fewer scans share it.",
@@ -68,7 +53,7 @@ CAUSES = (
         "See whether the image was deleted while its scan was waiting.",
     ),
     Cause(
-        r"\bx509\b|certificate (?:is not trusted|signed by unknown|has expired|verify failed)",
+        UNTRUSTED,
         RegistryError,
         "Syft does not trust the certificate of the registry",
         "Let SSL_CERT_FILE name a file with the certificate authority of the registry, and start the service with it.",
@@ -110,21 +95,12 @@ def failure(outcome: Outcome) -> ScanError:
 
     A failure of no known cause is a ScannerFailedError, which no second run follows.
     """
-    lines = [line.strip()[:_LINE] for line in plain(f"{outcome.stdout}\n{outcome.stderr}").splitlines()]
-    errors = [line for line in reversed(lines) if not _NO_ERROR.match(line)]
+    errors = error_lines(outcome, _NO_ERROR)
     for cause in CAUSES:
         for line in errors:
-            if re.search(cause.pattern, line, re.IGNORECASE):
-                return cause.error(_with_output(cause.message, outcome, line), cause.advice)
+            if cause.shows_in(line):
+                return cause.error(with_output(cause.message, outcome, line), cause.advice)
     return ScannerFailedError(
-        _with_output("Syft failed for a reason that it did not make clear", outcome),
+        with_output("Syft failed for a reason that it did not make clear", outcome),
         "See whether other images can be scanned.",
     )
-
-
-def _with_output(message: str, outcome: Outcome, line: str = "") -> str:
-    """Return the message with the exit code and the last lines printed, after the telling `line` if it is not there."""
-    printed = plain(outcome.last_lines())
-    if line not in printed:
-        printed = f"{line}\n{printed}"
-    return f"{message} (exit code {outcome.exit_code}).\n{printed}".rstrip()

@@ -14,13 +14,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from harbor_scanner.errors import BadReportError, DiskError, ImageError, RegistryError, ScannerConfigurationError
-from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import Artifact, Capability, Registry, ScanRequest
 from harbor_scanner.scanners.aqua.failures import failure
 from harbor_scanner.scanners.aqua.findings import to_result
 from harbor_scanner.scanners.aqua.report import load_report
 from harbor_scanner.scanners.aqua.settings import AquaSettings, RegisterImages
-from harbor_scanner.scanners.base import Premises, Scanner, ScanResult, Workspace
+from harbor_scanner.scanners.base import IMAGE_VULNERABILITIES, Premises, Scanner, ScanResult, Workspace
 from harbor_scanner.scanners.printed import plain, printed_version
 
 PROGRAM = "scannercli"
@@ -50,13 +49,7 @@ class AquaScanner(Scanner):
     @property
     def capabilities(self) -> tuple[Capability, ...]:
         """Vulnerabilities of images: `scannercli` makes no SBOM."""
-        return (
-            Capability(
-                type="vulnerability",
-                consumes_mime_types=media.IMAGE_MANIFESTS,
-                produces_mime_types=(media.GENERIC_REPORT,),
-            ),
-        )
+        return (IMAGE_VULNERABILITIES,)
 
     @property
     def properties(self) -> Mapping[str, str]:

@@ -7,14 +7,13 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 
 from harbor_scanner.errors import ImageError, ScannerConfigurationError
-from harbor_scanner.harbor import media
-from harbor_scanner.harbor.models import SBOM, VULNERABILITY, Capability, ScanRequest
+from harbor_scanner.harbor.models import VULNERABILITY, Capability, ScanRequest
 from harbor_scanner.osv.age import too_old
 from harbor_scanner.osv.database import Database
 from harbor_scanner.osv.errors import DatabaseError
 from harbor_scanner.osv.findings import findings
 from harbor_scanner.osv.updating import keep_updated
-from harbor_scanner.scanners.base import Premises, Scanner, ScanResult, Workspace
+from harbor_scanner.scanners.base import IMAGE_SBOMS, IMAGE_VULNERABILITIES, Premises, Scanner, ScanResult, Workspace
 from harbor_scanner.scanners.osv.packages import Checkable, checkable
 from harbor_scanner.scanners.osv.settings import Missing, OsvSettings
 from harbor_scanner.syft import program
@@ -42,19 +41,7 @@ class OsvScanner(Scanner):
     @property
     def capabilities(self) -> tuple[Capability, ...]:
         """Vulnerabilities by the database, SBOMs by Syft alone."""
-        return (
-            Capability(
-                type=VULNERABILITY,
-                consumes_mime_types=media.IMAGE_MANIFESTS,
-                produces_mime_types=(media.GENERIC_REPORT,),
-            ),
-            Capability(
-                type=SBOM,
-                consumes_mime_types=media.IMAGE_MANIFESTS,
-                produces_mime_types=(media.SBOM_REPORT,),
-                additional_attributes={"sbom_media_types": list(media.SBOM_FORMATS)},
-            ),
-        )
+        return (IMAGE_VULNERABILITIES, IMAGE_SBOMS)
 
     @property
     def properties(self) -> Mapping[str, str]:

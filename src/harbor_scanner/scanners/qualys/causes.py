@@ -5,52 +5,34 @@ Qualys documents none of them: the patterns are what programs written in Go say 
 
 from __future__ import annotations
 
-import msgspec
-
 from harbor_scanner.errors import (
     DiskError,
     ImageError,
     MemoryLimitError,
     RegistryError,
     RegistryUnreachableError,
-    ScanError,
     ScannerConfigurationError,
     ScannerUnreachableError,
     TimeLimitError,
 )
+from harbor_scanner.scanners.causes import DISK_FULL, OUT_OF_MEMORY, UNREACHABLE, UNTRUSTED, Cause
 
 GIVEN_AS = "QUALYS_ACCESS_TOKEN, scannerArgs.access-token or the file /usr/share/qscanner/accesstoken/token"
 """Where the access token is given."""
 
 _REFUSED = r"\b40[13]\b|unauthori[sz]ed|forbidden|(?<!permission )denied"
-_UNREACHABLE = (
-    r"connection (?:refused|reset)|no such host|no route to host|network is unreachable|name resolution"
-    r"|server misbehaving|i/o timeout|TLS handshake|deadline exceeded|Client\.Timeout|timeout awaiting"
-    r"|\b50[234] (?:Bad Gateway|Service (?:Temporarily )?Unavailable|Gateway Time-?out)"
-    r"|(?:code|HTTP|status)\W{1,3}50[234]\b|\b429\b|too ?many ?requests"
-)
-_UNTRUSTED = r"\bx509\b|certificate (?:is not trusted|signed by unknown|has expired|verify failed)"
-
-
-class Cause(msgspec.Struct, frozen=True):
-    """A cause of failure: what shows it in a line of the log, and what it means."""
-
-    pattern: str
-    """A regular expression; case does not matter."""
-    error: type[ScanError]
-    message: str
-    advice: str
+_UNREACHABLE = rf"{UNREACHABLE}|\b429\b|too ?many ?requests"
 
 
 ANYWHERE = (
     Cause(
-        r"no space left on device|disk quota exceeded",
+        DISK_FULL,
         DiskError,
         "qscanner ran out of disk space",
         "Make room where it works: in SCANNER_DATA_DIR and scannerArgs.cache-dir.",
     ),
     Cause(
-        r"out of memory|cannot allocate memory",
+        OUT_OF_MEMORY,
         MemoryLimitError,
         "qscanner ran out of memory",
         "Give the service more memory, or lower SCANNER_WORKERS (service.workerThreads) so that fewer scans share it.",
@@ -74,7 +56,7 @@ REGISTRY = (
         "registry without TLS.",
     ),
     Cause(
-        _UNTRUSTED,
+        UNTRUSTED,
         RegistryError,
         "qscanner does not trust the TLS certificate of the registry",
         "Make this machine trust the certificate authority, or set SSL_CERT_FILE for the service to a file that has "
@@ -116,7 +98,7 @@ REGISTRY = (
 
 PLATFORM = (
     Cause(
-        _UNTRUSTED,
+        UNTRUSTED,
         ScannerConfigurationError,
         "qscanner does not trust the TLS certificate of the Qualys platform, or of a proxy before it",
         "Set scannerArgs.cert-path to the certificate authority, or scannerArgs.skip-verify-tls to true.",

@@ -12,7 +12,8 @@ from harbor_scanner.errors import (
     ScannerFailedError,
     ScannerUnreachableError,
 )
-from harbor_scanner.scanners.qualys.causes import GIVEN_AS, PARAMETERS, PLATFORM, REGISTRY, STEPS, Cause
+from harbor_scanner.scanners.causes import Cause
+from harbor_scanner.scanners.qualys.causes import GIVEN_AS, PARAMETERS, PLATFORM, REGISTRY, STEPS
 
 REPORT_WRITTEN = frozenset({0})
 """Codes with which all that was asked for is written."""

@@ -6,14 +6,11 @@ import re
 
 from harbor_scanner.errors import ScanError
 from harbor_scanner.process import Outcome
-from harbor_scanner.scanners.printed import plain
-from harbor_scanner.scanners.qualys.causes import ANYWHERE, Cause
+from harbor_scanner.scanners.causes import Cause, error_lines, with_output
+from harbor_scanner.scanners.qualys.causes import ANYWHERE
 from harbor_scanner.scanners.qualys.exits import EXITS, REPORT_WRITTEN, UNKNOWN, Exit
 
 __all__ = ["REPORT_WRITTEN", "failure"]
-
-_LINE = 2000
-"""Characters of a line that are looked at: the patterns would take seconds over much longer ones."""
 
 _NO_ERROR = re.compile(r"(?:[\dT:.,/Z+-]+\s+){0,2}(?:level=)?\[?(?:TRACE|DEBUG|INFO|WARN(?:ING)?)\b", re.IGNORECASE)
 """Begins lines of the log that tell of no error."""
@@ -31,22 +28,16 @@ _ABOUT_REGISTRY = re.compile(
 def failure(outcome: Outcome) -> ScanError:
     """Return the error that tells why `qscanner` failed, with the last lines that it printed."""
     ended = EXITS.get(outcome.exit_code, UNKNOWN)
-    lines = [line.strip()[:_LINE] for line in plain(f"{outcome.stdout}\n{outcome.stderr}").splitlines()]
-    errors = [line for line in reversed(lines) if not _NO_ERROR.match(line)]
+    errors = error_lines(outcome, _NO_ERROR)
     registry = [line for line in errors if _ABOUT_REGISTRY.search(line)]
     remote = [line for line in errors if _ABOUT_REGISTRY.search(line) or not _LOCAL.search(line)]
     for causes, evidence in ((ANYWHERE, errors), (ended.about_registry, registry), (ended.causes, remote)):
         for cause in causes:
             for line in evidence:
-                if re.search(cause.pattern, line, re.IGNORECASE):
+                if cause.shows_in(line):
                     return _error(cause, outcome, ended, line)
     return _error(ended, outcome, ended)
 
 
 def _error(reason: Cause | Exit, outcome: Outcome, ended: Exit, line: str = "") -> ScanError:
-    """Return an error with the exit code and the last lines printed, after the telling `line` if it is not there."""
-    printed = plain(outcome.last_lines())
-    if line not in printed:
-        printed = f"{line}\n{printed}"
-    code = f"exit code {outcome.exit_code}, {ended.name}" if ended.name else f"exit code {outcome.exit_code}"
-    return reason.error(f"{reason.message} ({code}).\n{printed}".rstrip(), reason.advice)
+    return reason.error(with_output(reason.message, outcome, line, ended.name), reason.advice)

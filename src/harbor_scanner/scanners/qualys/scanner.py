@@ -12,9 +12,8 @@ from pathlib import Path
 import structlog
 
 from harbor_scanner.errors import BadReportError, DiskError, ScannerConfigurationError
-from harbor_scanner.harbor import media
-from harbor_scanner.harbor.models import SBOM, VULNERABILITY, Artifact, Capability, ScanRequest
-from harbor_scanner.scanners.base import Premises, Scanner, ScanResult, Workspace
+from harbor_scanner.harbor.models import Artifact, Capability, ScanRequest
+from harbor_scanner.scanners.base import IMAGE_SBOMS, IMAGE_VULNERABILITIES, Premises, Scanner, ScanResult, Workspace
 from harbor_scanner.scanners.printed import plain, printed_version
 from harbor_scanner.scanners.qualys.cache import CacheLease, Caches
 from harbor_scanner.scanners.qualys.command import (
@@ -49,19 +48,7 @@ class QualysScanner(Scanner):
     @property
     def capabilities(self) -> tuple[Capability, ...]:
         """Vulnerabilities by the Qualys platform, SBOMs by qscanner alone."""
-        return (
-            Capability(
-                type=VULNERABILITY,
-                consumes_mime_types=media.IMAGE_MANIFESTS,
-                produces_mime_types=(media.GENERIC_REPORT,),
-            ),
-            Capability(
-                type=SBOM,
-                consumes_mime_types=media.IMAGE_MANIFESTS,
-                produces_mime_types=(media.SBOM_REPORT,),
-                additional_attributes={"sbom_media_types": list(media.SBOM_FORMATS)},
-            ),
-        )
+        return (IMAGE_VULNERABILITIES, IMAGE_SBOMS)
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -159,7 +146,7 @@ class QualysScanner(Scanner):
         try:
             cleaned = caches.clean(
                 threshold=settings.cache_cleanup_threshold, frequency=settings.cache_cleanup_frequency
-            )  # fmt: skip
+            )
         except OSError as error:
             log.warning("the cache cannot be cleaned", directory=caches.root, error=str(error))
             return
