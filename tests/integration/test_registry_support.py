@@ -107,4 +107,4 @@ def test_a_server_that_ignores_its_end_is_killed_with_its_children(tmp_path: Pat
         child = int(wait_for(r"child (\d+)", tmp_path / "log", process)[1])
     assert process.returncode is not None
     state = subprocess.run(["ps", "-o", "stat=", str(child)], capture_output=True, text=True, check=False).stdout
-    assert state.strip() in {"", "Z"}
+    assert state.strip()[:1] in {"", "Z"}
