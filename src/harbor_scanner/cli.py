@@ -17,6 +17,7 @@ import typer
 from harbor_scanner import __version__
 from harbor_scanner.commands import common, db, demo
 from harbor_scanner.commands.common import ConfigOption, refuse
+from harbor_scanner.commands.register import register
 from harbor_scanner.commands.scan import scan
 from harbor_scanner.config import Config, Role, load_config
 from harbor_scanner.errors import SettingsError, StartError
@@ -37,6 +38,7 @@ app = typer.Typer(
 
 app.add_typer(db.app, name="db")
 app.command()(scan)
+app.command()(register)
 app.command()(demo.demo)
 
 RoleOption = Annotated[
