@@ -63,6 +63,9 @@ class Adapter:
             self.store, queue, self.events, self.metadata, self._metrics, hold=config.api.poll_hold
         )
         self.worker = self._worker(config, enabled.workers, queue, worker_name) if config.role.scans else None
+        self._metrics.watch_readiness(lambda: not self._problem())
+        if self.worker is not None and self._database_updated_at() is not None:
+            self._metrics.watch_database(lambda: self._database_updated_at() or 0.0)
 
     def _worker(self, config: Config, slots: int, queue: Queue, name: str) -> Worker:
         options = WorkerOptions(
@@ -103,8 +106,8 @@ class Adapter:
             else:
                 return
 
-    def warn_of_directories(self) -> None:
-        """Tell at the start what would otherwise fail the first scan."""
+    def prepare_directories(self) -> None:
+        """Make at the start the directories that a new volume lacks, and tell what would fail the first scan."""
         for directory in self._unwritable() if self.worker is not None else ():
             log.warning(
                 "scans will fail: this directory does not exist or cannot be written to",
@@ -115,7 +118,12 @@ class Adapter:
 
     def _unwritable(self) -> Iterator[Path]:
         try:
-            yield from (path for path in self.scanner.directories if not os.access(path, os.W_OK | os.X_OK))
+            for path in self.scanner.directories:
+                # Only in a directory that is there: more would be made for a path with a typing mistake.
+                with contextlib.suppress(OSError):
+                    path.mkdir(mode=0o700)
+                if not os.access(path, os.W_OK | os.X_OK):
+                    yield path
         except Exception:
             log.exception("a defect keeps the directories of a scanner from being checked", scanner=self.name)
 
@@ -123,7 +131,7 @@ class Adapter:
         """Have the readiness probe tell of this scanner."""
 
         def scanner() -> Check:
-            problem = self.metadata.problem or (self.scanner.problem if self.worker is not None else "")
+            problem = self._problem()
             return Check(CheckState.DEGRADED, problem) if problem else Check(CheckState.OK)
 
         def disk() -> Check:
@@ -134,6 +142,21 @@ class Adapter:
         health.add(self.name, scanner)
         if self.worker is not None:
             health.add(f"{self.name} disk", disk)
+
+    def _problem(self) -> str:
+        """Return what keeps every scan of this scanner from succeeding; empty if nothing is known to."""
+        try:
+            return self.metadata.problem or (self.scanner.problem if self.worker is not None else "")
+        except Exception:
+            log.exception("a defect keeps the state of a scanner from being told", scanner=self.name)
+            return "a defect of this service keeps its state from being told; the log has the details"
+
+    def _database_updated_at(self) -> float | None:
+        try:
+            return self.scanner.database_updated_at
+        except Exception:
+            log.exception("a defect keeps the age of a scanner's database from being told", scanner=self.name)
+            return None
 
     async def _read_version(self) -> str:
         """Return the scanner's version; an API without a scanner of its own learns it from the workers."""

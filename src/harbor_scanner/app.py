@@ -20,12 +20,13 @@ from harbor_scanner.health import Check, CheckState, Health
 from harbor_scanner.http.auth import Authenticator
 from harbor_scanner.http.routes import create_app
 from harbor_scanner.http.server import Timeouts, listen, serving
-from harbor_scanner.http.settings import ApiSettings
+from harbor_scanner.http.settings import ApiSettings, ListenAddress
 from harbor_scanner.http.tls import ServerTls, TlsFiles
 from harbor_scanner.jobs.connection import Connections
 from harbor_scanner.jobs.store import Store
 from harbor_scanner.jobs.vault import Vault, new_secret
 from harbor_scanner.metrics import Metrics
+from harbor_scanner.presence import announce
 from harbor_scanner.process import Processes
 from harbor_scanner.scratch import Scratch
 
@@ -68,6 +69,7 @@ class _Service:
         listener = listen(config.api.addr.host, config.api.addr.port)
         stack.callback(listener.close)
         scratch = stack.enter_context(Scratch.open(config.worker.data_dir))
+        self._scratch = scratch.directory
         processes = await stack.enter_async_context(Processes(scratch.directory).open())
         address = config.redis.address
         if address is None:
@@ -91,7 +93,7 @@ class _Service:
         ]
         for adapter in self.adapters:
             await stack.enter_async_context(adapter.events.open())
-            adapter.warn_of_directories()
+            adapter.prepare_directories()
         self._add_checks()
         for adapter in self.adapters:
             for work in adapter.background():
@@ -184,7 +186,12 @@ class _Service:
         services = {adapter.name: adapter.service for adapter in self.adapters} if self._config.role.serves else {}
         app = create_app(self.health, self.metrics, services, Authenticator(api.auth_basic, api.auth_tokens))
         timeouts = Timeouts(api.read_timeout, api.write_timeout, api.idle_timeout)
-        await self._stack.enter_async_context(serving(app, listener, timeouts, _tls(api)))
+        tls = _tls(api)
+        if tls is not None:
+            self.metrics.watch_certificate(lambda: tls.expires)
+        await self._stack.enter_async_context(serving(app, listener, timeouts, tls))
+        address = ListenAddress(api.addr.host, listener.getsockname()[1])
+        announce(self._scratch, address, tls=tls is not None, asks_certificate=api.client_cas is not None)
 
 
 def _tls(api: ApiSettings) -> ServerTls | None:

@@ -17,6 +17,8 @@ import typer
 from harbor_scanner import __version__
 from harbor_scanner.commands import common, db, demo
 from harbor_scanner.commands.common import ConfigOption, refuse
+from harbor_scanner.commands.doctor import doctor
+from harbor_scanner.commands.healthy import healthy
 from harbor_scanner.commands.register import register
 from harbor_scanner.commands.scan import scan
 from harbor_scanner.config import Config, Role, load_config
@@ -40,6 +42,8 @@ app.add_typer(db.app, name="db")
 app.command()(scan)
 app.command()(register)
 app.command()(demo.demo)
+app.command()(healthy)
+app.command()(doctor)
 
 RoleOption = Annotated[
     Role,

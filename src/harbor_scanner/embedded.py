@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 Adopt = Callable[[int], contextlib.AbstractAsyncContextManager[None]]
 
+_STORE = "store"
 _SOCKET = "store.sock"
 _SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux."""
@@ -51,7 +52,7 @@ class EmbeddedStore:
         `adopt` answers for a process by its id, so that it does not outlive the service. Raises StartError if another
         service uses the directory, or the server does not start.
         """
-        directory = data_dir / "store"
+        directory = socket_in(data_dir).parent
         with _locked(directory):
             await _end_left_behind(directory)
             store = cls(directory, _find_program(), adopt)
@@ -149,6 +150,17 @@ class EmbeddedStore:
         return ""
 
 
+def socket_in(data_dir: Path) -> Path:
+    """Return where the store of a data directory listens while it runs. Raises StartError if no socket can be there."""
+    path = data_dir / _STORE / _SOCKET
+    if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
+        raise StartError(
+            f"The path {path} is too long for a Unix socket ({_SOCKET_PATH_LIMIT} bytes at most).",
+            "Let SCANNER_DATA_DIR name a directory with a shorter path.",
+        )
+    return path
+
+
 def stored_secret(data_dir: Path) -> str:
     """Return the secret of this data directory, made at the first call. Raises StartError."""
     path = data_dir / "store.key"
@@ -182,11 +194,6 @@ def _keep_secret(path: Path, secret: str) -> None:
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Hold the directory for this process alone. Raises StartError."""
-    if len(os.fsencode(directory / _SOCKET)) > _SOCKET_PATH_LIMIT:
-        raise StartError(
-            f"The path {directory / _SOCKET} is too long for a Unix socket ({_SOCKET_PATH_LIMIT} bytes at most).",
-            "Let SCANNER_DATA_DIR name a directory with a shorter path.",
-        )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (directory / "lock").open("a+")

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from harbor_scanner import warden
+from harbor_scanner import startable, warden
 from harbor_scanner.errors import MemoryLimitError, ScannerConfigurationError, TimeLimitError
 from harbor_scanner.redact import Redactor
 
@@ -33,6 +33,9 @@ TERM_GRACE = 5.0
 
 _RAGGED = 4 * 1024
 """Characters in which the first whole line of shortened output is looked for; longer than any secret."""
+
+_OF_SHELLS = {2, 126, 127}
+"""Exit codes of a shell that cannot run what it is given."""
 
 _SHORTAGES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
@@ -143,7 +146,7 @@ class Processes:
                     ) from error
                 raise ScannerConfigurationError(
                     f"{argv[0]} cannot be started: {error.strerror or error}.",
-                    f"Install {argv[0]}, executable by this user, in a directory of PATH.",
+                    startable.advice(argv[0], error, environment.get("PATH")),
                 ) from error
             output.close_writer()
             errors.close_writer()
@@ -161,6 +164,12 @@ class Processes:
                     await output.ended.wait()
                     await errors.ended.wait()
         code = process.returncode or 0
+        # A program that the kernel does not know how to run was handed to a shell, which made nothing of it.
+        if code in _OF_SHELLS and startable.is_foreign(argv[0], environment.get("PATH")):
+            raise ScannerConfigurationError(
+                f"{argv[0]} cannot be started: it is built for another processor.",
+                startable.for_this_machine(argv[0]),
+            )
         return Outcome(
             program=Path(argv[0]).name,
             exit_code=code if code >= 0 else 128 - code,

@@ -1100,7 +1100,8 @@ def test_metrics_tell_of_the_queue_the_scans_the_failures_the_polls_and_the_proc
         assert value(found, "harbor_scanner_scan_duration_seconds_sum", result="finished") == 12
         assert value(found, "harbor_scanner_scan_duration_seconds_count", result="failed") == 2
         assert value(found, "harbor_scanner_scan_failures_total", **{"class": "registry", "retried": "false"}) == 1
-        assert value(found, "harbor_scanner_scan_failures_total", **{"class": "scanner-unreachable"}) == 1
+        unreachable = {"class": "scanner-unreachable", "retried": "true"}
+        assert value(found, "harbor_scanner_scan_failures_total", **unreachable) == 1
         assert value(found, "harbor_scanner_report_polls_total", status="200") == 1
         assert value(found, "harbor_scanner_report_polls_total", status="302") == 2
         assert value(found, "harbor_scanner_report_polls_total", status="404") == 1

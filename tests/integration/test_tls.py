@@ -8,6 +8,7 @@ import logging
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -296,6 +297,27 @@ def test_a_new_certificate_is_used_for_new_connections_and_open_ones_go_on(tmp_p
             assert not tls.reload()
 
     run(work())
+
+
+def test_it_is_known_when_the_first_certificate_of_the_chain_in_use_expires(tmp_path: Path) -> None:
+    def lasting(days: float) -> tuple[bytes, bytes, float]:
+        end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+        issued = authority.issue_cert("127.0.0.1", not_after=end)
+        return issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes(), end.timestamp()
+
+    long, key, later = lasting(300)
+    short, other_key, soon = lasting(3)
+    tls = ServerTls(write(Pair(long, key), tmp_path))
+    assert tls.expires == later
+    write(Pair(short, key), tmp_path)
+    assert not tls.reload()
+    assert tls.expires == later, "it is not in use, for its key does not fit"
+    write(Pair(short, other_key), tmp_path)
+    assert tls.reload()
+    assert tls.expires == soon
+    write(Pair(long + short, key), tmp_path)
+    assert tls.reload()
+    assert tls.expires == soon
 
 
 def test_a_changed_file_is_noticed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

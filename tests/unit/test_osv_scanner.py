@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,24 @@ def test_harbor_is_told_how_old_the_oldest_part_of_the_database_is(data: Path, t
     assert osv_in(data).properties[UPDATED_AT] == "2026-01-01T00:00:00Z"
     assert UPDATED_AT not in osv_in(tmp_path / "empty").properties
     assert osv_in(data).problem == ""
+
+
+@pytest.mark.parametrize(
+    ("checks", "updated"),
+    [
+        ({"Debian": "2026-02-01T00:00:00Z", "npm": "2026-01-01T00:00:00Z"}, datetime(2026, 1, 1, tzinfo=UTC)),
+        ({"Debian": "2026-02-01T00:00:00Z", "npm": "yesterday"}, datetime(1970, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_prometheus_is_told_how_old_the_oldest_part_of_the_database_is(
+    data: Path, checks: dict[str, str], updated: datetime
+) -> None:
+    (data / "osv" / "checked.json").write_text(json.dumps(checks))
+    assert osv_in(data).database_updated_at == updated.timestamp()
+
+
+def test_no_database_is_older_than_any(tmp_path: Path) -> None:
+    assert osv_in(tmp_path / "empty").database_updated_at == 0
 
 
 def test_the_settings_are_told_without_the_password_of_a_mirror() -> None:

@@ -32,6 +32,7 @@ class Inner(Scanner):
     properties = {"a": "b"}  # noqa: RUF012 - a property elsewhere
     directories = (Path("/reports"),)
     problem = "it is ill"
+    database_updated_at = 5.0
 
     def __init__(self, error: ScanError | None = None) -> None:
         self.asked: list[tuple[str, ...]] = []
@@ -83,7 +84,7 @@ def scan(scanner: Scanner, *kinds: str) -> ScanResult:
 def test_it_is_the_scanner_in_all_but_sboms() -> None:
     inner = Inner()
     outer = with_sboms(inner, time_limit=77)
-    for name in ("name", "title", "vendor", "properties", "directories", "problem"):
+    for name in ("name", "title", "vendor", "properties", "directories", "problem", "database_updated_at"):
         assert getattr(outer, name) == getattr(inner, name)
     assert asyncio.run(outer.version(NOWHERE)) == "1.2"
     vulnerability, sbom_capability = outer.capabilities

@@ -16,6 +16,8 @@ from harbor_scanner.settings import BOOLEAN, OPTIONAL_BOOLEAN, OPTIONAL_PATH, Ki
 HOLD_LIMIT = 4.0
 """Seconds; Harbor gives up on a request after five, its body included (Harbor's `rest/v1/client.go`)."""
 
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - it is connected to
+"""For every address of a kind, one of them."""
 _NAMED_PORTS = {"http": 80, "https": 443}
 """Known to Go even where there is no /etc/services, as in small container images."""
 
@@ -29,6 +31,11 @@ class ListenAddress(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def from_here(self) -> ListenAddress:
+        """The address by which this machine itself connects."""
+        return ListenAddress(_LOOPBACK.get(self.host, self.host), self.port)
 
 
 def _listen_address(text: str) -> ListenAddress:

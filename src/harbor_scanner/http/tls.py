@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import ssl
 from pathlib import Path
@@ -50,6 +51,8 @@ class ServerTls:
         try:
             self._fingerprint = files.fingerprint()
             self.context = _Following(_load(files))
+            self.expires = _expiry(files.certificate)
+            """When the first certificate of the chain in use expires, as Unix time; NaN if that cannot be told."""
         except (OSError, ssl.SSLError) as error:
             raise StartError(
                 f"The TLS files {files} cannot be used: {error}.",
@@ -67,6 +70,7 @@ class ServerTls:
             if fingerprint == self._fingerprint:
                 return False
             self.context.newest = _load(self._files)
+            self.expires = _expiry(self._files.certificate)
         except (OSError, ssl.SSLError) as error:
             log.warning("the changed TLS files cannot be used; the old certificate stays", error=str(error))
             return False
@@ -109,3 +113,15 @@ def _load(files: TlsFiles) -> ssl.SSLContext:
         context.load_verify_locations(files.client_cas)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _expiry(chain: Path) -> float:
+    """Raises OSError."""
+    from cryptography import x509  # noqa: PLC0415 - it takes a while, and without TLS nobody needs it
+
+    try:
+        certificates = x509.load_pem_x509_certificates(chain.read_bytes())
+    except ValueError:
+        # What is good enough for OpenSSL is served.
+        return math.nan
+    return min(certificate.not_valid_after_utc.timestamp() for certificate in certificates)

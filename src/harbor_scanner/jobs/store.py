@@ -42,10 +42,11 @@ _OUTAGE = (
 )  # fmt: skip
 _REFUSALS = ("NOREPLICAS", "MISCONF", "BUSY ")
 """Words with which a server refuses what it will do again when it has its replicas, room on its disk, or time."""
-_ADVICE = (
+RIGHTS = (
     "Use Redis 6.2 or newer, or Valkey, and let its user run all data commands, scripts and PUBLISH on the keys and "
     "channels that begin with SCANNER_STORE_REDIS_NAMESPACE."
 )
+"""What to do when the server refuses what the service needs."""
 _REFUSAL_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
@@ -139,7 +140,7 @@ class Store:
         except RedisError as error:
             refusal = f"The store at {self._connections.address} refused a command: {error}"
             if refusal != self.refusal:
-                log.error("the store refuses what the service needs", error=refusal, advice=_ADVICE)  # noqa: TRY400
+                log.error("the store refuses what the service needs", error=refusal, advice=RIGHTS)  # noqa: TRY400
             self._refused = refusal, time.monotonic()
             raise StoreUnavailableError(refusal) from error
 

@@ -12,8 +12,8 @@ CHANGED = timedelta(days=90)
 """In so long a time advisories of any ecosystem are changed: what has no newer one is an old copy."""
 
 
-def age(text: str, now: datetime) -> timedelta | None:
-    """Return how long ago a time was that is written as in RFC 3339; None if that cannot be told."""
+def moment(text: str) -> datetime | None:
+    """Return a time that is written as in RFC 3339; None if it is none."""
     try:
         then = datetime.fromisoformat(text)
     except ValueError:
@@ -21,7 +21,13 @@ def age(text: str, now: datetime) -> timedelta | None:
     # Go's zero time, which exports of its ecosystem hold, stands for none.
     if then.year == 1:
         return None
-    return now - (then if then.tzinfo else then.replace(tzinfo=UTC))
+    return then if then.tzinfo else then.replace(tzinfo=UTC)
+
+
+def age(text: str, now: datetime) -> timedelta | None:
+    """Return how long ago a time was that is written as in RFC 3339; None if that cannot be told."""
+    then = moment(text)
+    return None if then is None else now - then
 
 
 def too_old(info: EcosystemInfo, now: datetime) -> str:

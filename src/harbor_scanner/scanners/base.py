@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from harbor_scanner.doctor.check import Check
+from harbor_scanner.doctor.surroundings import Surroundings
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import SBOM, VULNERABILITY, Capability, Finding, ScanRequest
 from harbor_scanner.process import Outcome
@@ -117,6 +119,14 @@ class Scanner(Protocol):
         """What keeps every scan from succeeding now, for the readiness probe; empty if nothing is known to. Quick."""
         return ""
 
+    @property
+    def database_updated_at(self) -> float | None:
+        """Since when no part of the scanner's own database was brought up to date, in seconds since the epoch. Quick.
+
+        0 if there is no database; None if the scanner keeps none on this machine.
+        """
+        return None
+
     async def version(self, workspace: Workspace) -> str:
         """Return the version of the installed scanner. Raises ScanError if it cannot be told."""
         ...
@@ -145,6 +155,9 @@ class ScannerPlugin(msgspec.Struct, frozen=True):
     start with them, and refuses a change that brings them."""
     warnings: Callable[[Any], Iterable[str]] = lambda _settings: ()
     """Returns what will fail some scans but not all, a line each that names the setting. It is logged."""
+    checks: Callable[[Any, Surroundings], Iterable[Check]] = lambda _settings, _surroundings: ()
+    """Returns what `harbor-scanner doctor` looks at for this scanner, besides its program and its directories: that a
+    console is reached, or credentials are accepted. A check scans nothing and changes nothing."""
     secrets: Callable[[Any], Iterable[str]] = lambda _settings: ()
     """Returns secrets that lie hidden in settings, such as a password in a URL; those that a setting is marked with are
     known."""

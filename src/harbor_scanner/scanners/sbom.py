@@ -41,6 +41,11 @@ class ScannerWithSboms(Scanner):
         """That of the scanner."""
         return self._scanner.problem
 
+    @property
+    def database_updated_at(self) -> float | None:
+        """That of the scanner."""
+        return self._scanner.database_updated_at
+
     async def version(self, workspace: Workspace) -> str:
         """Return the version of the scanner."""
         return await self._scanner.version(workspace)

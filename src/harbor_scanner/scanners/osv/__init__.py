@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from harbor_scanner.doctor.check import Check
+from harbor_scanner.doctor.surroundings import Surroundings
 from harbor_scanner.scanners.base import Premises, Scanner, ScannerPlugin
 from harbor_scanner.scanners.osv.settings import OsvSettings, secrets
 
@@ -13,6 +17,12 @@ def _make(premises: Premises) -> Scanner:
     return OsvScanner(premises)
 
 
-PLUGIN = ScannerPlugin(OsvSettings, _make, secrets=secrets)
+def _checks(settings: OsvSettings, surroundings: Surroundings) -> Iterable[Check]:
+    from harbor_scanner.scanners.osv.checks import checks  # noqa: PLC0415 - likewise
+
+    return checks(settings, surroundings)
+
+
+PLUGIN = ScannerPlugin(OsvSettings, _make, checks=_checks, secrets=secrets)
 
 __all__ = ["PLUGIN", "OsvSettings"]

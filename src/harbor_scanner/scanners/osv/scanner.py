@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from harbor_scanner.errors import ImageError, ScannerConfigurationError
 from harbor_scanner.harbor.models import VULNERABILITY, Capability, ScanRequest
-from harbor_scanner.osv.age import too_old
+from harbor_scanner.osv.age import moment, too_old
 from harbor_scanner.osv.database import Database
 from harbor_scanner.osv.errors import DatabaseError
 from harbor_scanner.osv.findings import findings
@@ -46,7 +46,7 @@ class OsvScanner(Scanner):
     @property
     def properties(self) -> Mapping[str, str]:
         """The settings, as `env.NAME`, and since when no part of the database was brought up to date."""
-        updates = [info.checked_at or info.imported_at for info in self._database.info() if not info.problem]
+        updates = self._updates()
         age = {_UPDATED_AT: min(updates)} if updates else {}
         return {**{f"env.{name}": value for name, value in self._settings().shown().items()}, **age}
 
@@ -54,6 +54,11 @@ class OsvScanner(Scanner):
     def problem(self) -> str:
         """That there is no database, if so."""
         return "" if self._has_database() else f"{_NO_DATABASE} {_FETCH}"
+
+    @property
+    def database_updated_at(self) -> float | None:
+        """Since when no part of the database was brought up to date; 0 if that cannot be told."""
+        return min((_seconds(update) for update in self._updates()), default=0.0)
 
     async def version(self, workspace: Workspace) -> str:
         """Return the version of Syft. Raises ScanError if it does not tell it in 30 seconds."""
@@ -82,6 +87,9 @@ class OsvScanner(Scanner):
         assert isinstance(settings, OsvSettings)  # noqa: S101 - the plugin names this group
         return settings
 
+    def _updates(self) -> list[str]:
+        return [info.checked_at or info.imported_at for info in self._database.info() if not info.problem]
+
     def _has_database(self) -> bool:
         with self._database.open() as snapshot:
             return bool(snapshot.ecosystems)
@@ -105,6 +113,11 @@ class OsvScanner(Scanner):
                 )
         except DatabaseError as error:
             raise ScannerConfigurationError(error.message, error.advice) from error
+
+
+def _seconds(time: str) -> float:
+    then = moment(time)
+    return 0.0 if then is None else then.timestamp()
 
 
 def _require_all(found: Checkable) -> None:

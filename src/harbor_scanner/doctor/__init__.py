@@ -1,0 +1,1 @@
+"""`harbor-scanner doctor`: what Harbor's TEST CONNECTION does not see. One module for each area of checks."""
