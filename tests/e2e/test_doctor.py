@@ -142,12 +142,12 @@ def test_a_machine_that_is_well(machine: Machine, console: str, registry: Regist
 
 def test_a_machine_that_is_not_says_what_to_do_and_ends_with_1(machine: Machine) -> None:
     redis = "redis://:hunter2-password@127.0.0.1:1"
-    done = machine.doctor(SCANNER_REDIS_URL=redis, SCANNER_AQUA_REPORTS_DIR="/nowhere")
+    done = machine.doctor(SCANNER_REDIS_URL=redis, SCANNER_AQUA_REPORTS_DIR="/nowhere/reports")
     assert done.returncode == 1
     assert "hunter2" not in done.stdout
     assert "✘ failure  connection: redis://127.0.0.1:1/0 does not answer" in done.stdout
     assert "✘ failure  console: The Aqua console at http://127.0.0.1:1/api/v1/login refuses" in done.stdout
-    assert "cannot write to /nowhere" in done.stdout
+    assert "cannot write to /nowhere/reports" in done.stdout
     assert "             To do: " in done.stdout
     assert done.stdout.splitlines()[-1].startswith("Scans will fail: 3 failures")
 
@@ -256,6 +256,12 @@ def test_on_a_terminal_it_shows_marks_and_colours_and_on_a_plain_one_letters(mac
     plain = on_terminal(machine, TERM="dumb", PYTHONIOENCODING="ascii")
     assert "x failure" in plain
     assert "\x1b[1;31m" not in plain
+
+
+def test_a_narrow_terminal_cuts_nothing_off(machine: Machine) -> None:
+    missing = machine.directory / "a-directory-with-a-long-name-that-no-line-has-room-for" / "reports"
+    shown = on_terminal(machine, TERM="dumb", COLUMNS="50", SCANNER_AQUA_REPORTS_DIR=str(missing))
+    assert str(missing) in "".join(shown.split())
 
 
 def on_terminal(machine: Machine, **environment: str) -> str:

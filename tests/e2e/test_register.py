@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from standins.harbor.model import Registration
 from standins.harbor.server import Harbor
 from support import pages
 from support.harbor import harbor_running
@@ -96,6 +97,19 @@ def test_each_scanner_of_a_service_answers_harbor_where_it_is_registered(
         ("OSV", f"{service.url}/osv", "OSV"),
     ]
     assert {row.uuid for row in harbor.table.listed()} == {one["id"] for one in told}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_stdout_has_no_letters_for_stops_nothing(
+    stage: Stage, harbor: Harbor, address: str, encoding: str
+) -> None:
+    stage.use_quick_scanner()
+    with stage.service() as service:
+        harbor.table.insert(Registration("Sc\u00e4nner \u2603", service.url))
+        env = {**environment(stage), "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "HARBOR_PASSWORD": PASSWORD}
+        ended = done([*COMMAND, "--harbor", address, "--url", service.url, "--name", "Aqua"], env)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert harbor.table.named("Aqua").url == service.url
 
 
 def test_without_a_terminal_a_missing_password_is_an_error_and_no_question(stage: Stage, address: str) -> None:

@@ -134,6 +134,8 @@ def test_one_scanner_that_hangs_or_is_missing_does_not_hold_up_the_other(both: B
     both.aqua.path.unlink()
     assert run(both.scan("/qualys", request_for("two/still"))) == 4
     assert both.service.probe()[0] == 200
+    # In order, it would wait for the scans that hang.
+    both.service.kill()
 
 
 def test_the_order_of_scanner_enabled_decides_who_answers_at_the_root(scannercli: ScannerCli, tmp_path: Path) -> None:

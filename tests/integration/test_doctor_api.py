@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import socket
 from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from harbor_scanner.doctor import api
+from harbor_scanner.http.settings import ListenAddress
+from harbor_scanner.presence import announce
 from support.doctor import answering, found, outcomes, settings, told
 from support.service import Service, free_port, serving
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
+FILES = {"CERTIFICATE": "tls.crt", "KEY": "tls.key"}
 authority = trustme.CA()
 
 
@@ -52,6 +61,30 @@ class TestCertificate:
         assert (
             self.look(tmp_path, files(tmp_path, authority.issue_cert(common_name="aqua-adapter")))["names"] == "failure"
         )
+
+    @pytest.mark.parametrize(
+        ("usages", "outcome"),
+        [
+            ([ExtendedKeyUsageOID.CLIENT_AUTH], "failure"),
+            ([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], None),
+            ([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE], None),
+        ],
+    )
+    def test_it_must_be_for_servers(
+        self, tmp_path: Path, usages: list[x509.ObjectIdentifier], outcome: str | None
+    ) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+        made = (
+            x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - DAY, NOW + 90 * DAY)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("x")]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        (tmp_path / "tls.crt").write_bytes(made.public_bytes(Encoding.PEM))
+        (tmp_path / "tls.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        environment = {f"SCANNER_API_TLS_{name}": str(tmp_path / file) for name, file in FILES.items()}
+        assert self.look(tmp_path, environment).get("usage") == outcome
 
     def test_a_key_of_another_one_is_a_failure(self, tmp_path: Path) -> None:
         wrong = files(tmp_path, authority.issue_cert("x"), key=authority.issue_cert("x"))
@@ -107,6 +140,32 @@ class TestService:
     def test_nothing_there_is_no_failure_but_an_address_that_is_not_ours_is(self, tmp_path: Path) -> None:
         assert self.look(tmp_path, SCANNER_API_ADDR=f"127.0.0.1:{free_port()}") == {"service": "skipped"}
         assert self.look(tmp_path, SCANNER_API_ADDR="192.0.2.1:8080") == {"service": "failure"}
+        assert "no address of this machine" in told(self.verdicts, "service")
+
+    def test_one_that_was_killed_is_not_said_to_run(self, tmp_path: Path) -> None:
+        run = tmp_path / "data" / "scratch" / "run"
+        run.mkdir(parents=True)
+        here = ListenAddress("127.0.0.1", free_port())
+        announce(run, here, tls=False, asks_certificate=False)
+        assert self.look(tmp_path, SCANNER_API_ADDR=str(here)) == {"service": "skipped"}
+        assert "may run" not in told(self.verdicts, "service")
+        assert self.look(tmp_path, SCANNER_API_ADDR=f"127.0.0.1:{free_port()}") == {"service": "skipped"}
+        assert f"may run on {here}" in told(self.verdicts, "service")
+
+    def test_a_port_that_is_bound_or_not_for_this_user_is_a_failure(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            assert self.look(tmp_path, SCANNER_API_ADDR=f"127.0.0.1:{bound.getsockname()[1]}")["service"] == "failure"
+            assert "the port is taken" in told(self.verdicts, "service")
+
+        def refuse(_addr: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(api, "_bind", refuse)  # who runs the tests may be root
+        assert self.look(tmp_path, SCANNER_API_ADDR=f"127.0.0.1:{free_port()}") == {"service": "failure"}
+        assert "may not listen" in told(self.verdicts, "service")
 
     def test_where_clients_must_have_certificates_it_cannot_be_told(self, tmp_path: Path) -> None:
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")

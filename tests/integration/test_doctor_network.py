@@ -237,10 +237,16 @@ class TestRegistry:
     def test_a_real_one_without_tls_is_a_warning(self, registry: Registry) -> None:
         assert self.look(registry.url) == {"connection": "warning"}
 
-    @pytest.mark.parametrize("reply", [(404, {}, b""), (302, {"Location": "/"}, b""), (401, {}, b""), (200, {}, b"")])
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            (404, {}, b""), (302, {"Location": "/"}, b""), (401, {}, b""), (200, {}, b""),
+            (200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>"),
+        ],
+    )  # fmt: skip
     def test_only_what_answers_as_one_is_one(self, reply: Any) -> None:
         with answering(reply) as server:
-            assert self.look(server.url) == {"connection": "warning" if reply[0] == 200 else "failure"}
+            assert self.look(server.url) == {"connection": "warning" if reply[:2] == (200, {}) else "failure"}
 
     def test_the_place_of_tokens_must_be_reached_too(self) -> None:
         with answering((400, {}, b"")) as tokens:
@@ -249,6 +255,13 @@ class TestRegistry:
                 with answering((401, {"WWW-Authenticate": challenge}, b"")) as server:
                     assert self.look(server.url) == {"connection": "warning", "tokens": outcome}
         assert "external URL" in told(self.verdicts, "tokens")
+
+    @pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (401, "ok"), (404, "failure"), (502, "failure")])
+    def test_the_place_of_tokens_must_be_harbor_s(self, status: int, outcome: str) -> None:
+        with answering((status, {}, b"")) as tokens:
+            challenge = f'Bearer realm="{tokens.url}/service/token",service="harbor-registry"'
+            with answering((401, {"WWW-Authenticate": challenge}, b"")) as server:
+                assert self.look(server.url)["tokens"] == outcome
 
 
 class TestImage:

@@ -205,6 +205,14 @@ class TestQualys:
         with answering((status, {}, b"{")) as server:
             assert self.look(tmp_path, gateway_url=server.url)["credentials"] == outcome
 
+    def test_a_page_to_log_in_is_not_taken_for_the_platform(self, tmp_path: Path) -> None:
+        with answering((200, {}, b"<html>Please log in</html>")) as server:
+            assert self.look(tmp_path, gateway_url=server.url)["credentials"] == "unknown"
+
+    def test_a_token_of_any_letters_is_shown_to_the_platform(self, tmp_path: Path, platform: Any) -> None:
+        found = self.look(tmp_path, gateway_url=platform.url, access_token="t\u00f6k\u2603n")
+        assert (found["platform"], found["credentials"]) == ("ok", "failure")
+
     @pytest.mark.parametrize(
         ("token", "outcome"),
         [
@@ -219,7 +227,11 @@ class TestQualys:
             ("a.é.c", "unknown"),
             (f"a.{base64.urlsafe_b64encode(b'[]').decode()}.c", "unknown"),
         ],
-    )
+        ids=[
+            "a minute ago", "in four hours", "in ninety days", "none", "a word", "beyond time",
+            "no parts", "no JSON", "no ASCII", "a list",
+        ],
+    )  # fmt: skip
     def test_its_end_is_read_without_a_network(self, tmp_path: Path, token: str, outcome: str) -> None:
         assert self.look(tmp_path, gateway_url="http://127.0.0.1:1", access_token=token)["token"] == outcome
 

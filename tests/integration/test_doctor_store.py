@@ -16,7 +16,7 @@ from harbor_scanner.doctor.check import Verdict
 from harbor_scanner.doctor.clock import Offset
 from harbor_scanner.doctor.workshop import workshop
 from support.doctor import outcomes, settings, told
-from support.redis_servers import Account, RedisServer, Tls, program, serving, under_sentinels
+from support.redis_servers import Account, RedisServer, Tls, eventually, program, serving, under_sentinels
 from support.service import serving as serving_service
 
 ADMIN = Account("admin", "adm1n-password")
@@ -108,6 +108,8 @@ def test_a_login_that_is_refused_is_told(short_dir: Path, tmp_path: Path, user: 
         (("~*", "resetchannels", "+@all"), "failure"),
         (("~*", "&*", "+@all", "-eval"), "failure"),
         (("~*", "&*", "+@all", "-@write"), "failure"),
+        (("~*", "&*", "+@all", "-@blocking"), "failure"),
+        (("~*", "&*", "+@all", "-xautoclaim"), "failure"),
     ],
 )
 def test_a_user_who_may_not_do_enough_is_told(
@@ -120,6 +122,40 @@ def test_a_user_who_may_not_do_enough_is_told(
     assert outcomes(verdicts)["rights"] == outcome
     if outcome == "failure":
         assert "SCANNER_STORE_REDIS_NAMESPACE" in told(verdicts, "rights")
+
+
+@pytest.mark.parametrize(
+    "rights", [("+@read", "+@write", "+@scripting", "+@pubsub"), ("+@all", "-time"), ("+@all", "-ping")]
+)
+def test_a_user_who_may_not_even_ask_for_the_time_is_told(
+    short_dir: Path, tmp_path: Path, rights: tuple[str, ...]
+) -> None:
+    limited = Account("scanner", "l1mited-password", ("~*", "&*", *rights))
+    with serving(program("valkey"), short_dir / "valkey", tcp=True, admin=ADMIN, accounts=[limited]) as server:
+        verdicts = look(tmp_path, url(server, f"{limited.name}:{limited.password}@"))
+    assert [verdict.what for verdict in verdicts if verdict.outcome == "failure"] != []
+    assert "PING, TIME" in verdicts[-1].advice
+
+
+def test_a_database_that_is_not_there_is_not_taken_for_a_server_that_is_away(
+    durable: RedisServer, tmp_path: Path
+) -> None:
+    verdicts = look(tmp_path, f"redis://127.0.0.1:{durable.port}/99")
+    assert outcomes(verdicts) == {"connection": "failure"}
+    assert "number of a database" in told(verdicts, "connection")
+
+
+def test_a_failed_snapshot_is_a_failure_only_where_writes_are_refused(short_dir: Path, tmp_path: Path) -> None:
+    with serving(program("valkey"), short_dir / "valkey", tcp=True, durable=True) as server:
+        (server.directory / "dump.rdb" / "in-the-way").mkdir(parents=True)
+        server.ask("BGSAVE")
+        eventually(lambda: server.ask("INFO", "persistence")["rdb_last_bgsave_status"] == "err", "a failed snapshot")
+        found = outcomes(look(tmp_path, url(server)))
+        assert (found["persistence"], found["rights"]) == ("warning", "ok")
+        server.ask("CONFIG", "SET", "save", "3600 1")
+        refusing = look(tmp_path, url(server))
+        assert "failure" in outcomes(refusing).values()
+        assert "MISCONF" in f"{refusing}"
 
 
 def test_a_user_who_may_not_ask_about_the_server_leaves_that_unknown(short_dir: Path, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import ssl
 import sys
 import threading
@@ -20,11 +22,14 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from harbor_scanner import cli
+from harbor_scanner.commands.register import TITLES
 from harbor_scanner.harbor.api import PAGE_SIZE, HarborApi
 from harbor_scanner.harbor.api_errors import HarborApiError
 from harbor_scanner.harbor.plan import Wanted
 from harbor_scanner.harbor.registration import register
 from harbor_scanner.http.tls import ServerTls, TlsFiles
+from harbor_scanner.plugins import OWN, find_plugins
+from harbor_scanner.scanners.base import Premises
 from standins.harbor.model import Registration
 from standins.harbor.server import Behaviour, Harbor
 from support.harbor import adapter_running, answering, harbor_running
@@ -136,14 +141,38 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> ServerTls:
     return ServerTls(files)
 
 
+def metadata_of(name: str) -> dict[str, Any]:
+    return {
+        "scanner": {"name": name, "vendor": "Y", "version": "1"},
+        "capabilities": [{
+            "consumes_mime_types": ["application/vnd.docker.distribution.manifest.v2+json"],
+            "produces_mime_types": ["application/vnd.security.vulnerability.report; version=1.1"],
+        }],
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def scanners_at(**names: str) -> Iterator[str]:
+    """Serve the metadata of scanners by path, `root` for none; yield the address."""
+
+    def route(path: str, name: str) -> Route:
+        async def answer(_request: Request) -> Response:
+            return JSONResponse(metadata_of(name))
+
+        return Route(f"{'' if path == 'root' else f'/{path}'}/api/v1/metadata", answer)
+
+    with answering(Starlette(routes=[route(path, name) for path, name in names.items()])) as url:
+        yield url
+
+
 def test_a_scanner_is_created_tested_and_made_the_default_in_one_go(
-    operator: Operator, harbor: Harbor, address: str, adapter: str
+    operator: Operator, harbor: Harbor, address: str
 ) -> None:
-    ended = operator.registers(address, adapter, "--scanner", "aqua", "--default")
+    with scanners_at(root="Aqua") as adapter:
+        ended = operator.registers(address, adapter, "--scanner", "aqua", "--default")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
-        f"Aqua Enterprise  {adapter}", "  created", "  made the default scanner",
-        "  Harbor sees Imaginary unknown of Nobody",
+        f"Aqua Enterprise  {adapter}", "  created", "  made the default scanner", "  Harbor sees Aqua 1 of Y",
     ]  # fmt: skip
     row = harbor.table.named("Aqua Enterprise")
     assert (row.url, row.auth, row.is_default, row.disabled) == (adapter, "", True, False)
@@ -266,10 +295,11 @@ def test_a_credential_that_is_hidden_and_not_given_stays(
         assert operator.registers(address, guarded, "--name", "New", "--use-internal-address").code == 0
         assert harbor.table.named("New").access_credential == BASIC
         # Another adapter would be shown it without anybody having tested whether it is the right one.
-        elsewhere = operator.registers(address, f"{guarded}/aqua", "--name", "New")
+        elsewhere = operator.registers(address, guarded.replace("127.0.0.1", "localhost"), "--name", "New")
         assert elsewhere.code == 1
-        assert "does not show the credential of New" in elsewhere.err
+        assert "401" in elsewhere.err
         assert "SCANNER_API_AUTH_BASIC" in elsewhere.err
+        assert harbor.table.named("New").url == guarded
 
 
 def test_a_credential_is_taken_away_on_demand_only(
@@ -284,19 +314,7 @@ def test_a_credential_is_taken_away_on_demand_only(
 def test_each_scanner_of_a_service_is_registered_under_its_path(
     operator: Operator, harbor: Harbor, address: str
 ) -> None:
-    metadata = JSONResponse({
-        "scanner": {"name": "X", "vendor": "Y", "version": "1"},
-        "capabilities": [{
-            "consumes_mime_types": ["application/vnd.docker.distribution.manifest.v2+json"],
-            "produces_mime_types": ["application/vnd.security.vulnerability.report; version=1.1"],
-        }],
-    })  # fmt: skip
-
-    async def answer(_request: Request) -> Response:
-        return metadata
-
-    paths = [Route(f"{path}/api/v1/metadata", answer) for path in ("", "/aqua", "/qualys")]
-    with answering(Starlette(routes=paths)) as service:
+    with scanners_at(root="Aqua", aqua="Aqua", qualys="Qualys") as service:
         operator.set("SCANNER_ENABLED", "aqua,qualys")
         ended = operator.registers(address, f"{service}/", "--default", "--json")
         assert [(one["name"], one["url"], one["default"]) for one in ended.registrations] == [
@@ -306,6 +324,29 @@ def test_each_scanner_of_a_service_is_registered_under_its_path(
         # One of several has its path as well.
         assert operator.registers(address, service, "--scanner", "qualys").out.splitlines()[1] == "  already so"
     assert len(harbor.table) == 3
+
+
+def test_another_scanner_than_the_one_that_is_registered_is_told_of(
+    operator: Operator, harbor: Harbor, address: str
+) -> None:
+    with scanners_at(root="Aqua") as service:
+        refused = operator.registers(address, service, "--scanner", "qualys", "--default")
+        assert refused.code == 1
+        assert "Qualys QScanner is not made the default scanner: Harbor meets Aqua at" in refused.err
+        assert not harbor.table.named("Qualys QScanner").is_default
+        for _ in range(2):
+            [found] = operator.registers(address, service, "--scanner", "qualys", "--json").registrations
+            assert found["sees"]["name"] == "Aqua"
+            assert "not Qualys" in found["notes"][0]
+            assert "/qualys" in found["notes"][0]
+        [found] = operator.registers(address, service, "--scanner", "aqua", "--json").registrations
+        assert found["notes"] == []
+
+
+def test_scanners_have_the_names_by_which_they_are_known_again() -> None:
+    own = {name: plugin.make for name, plugin in find_plugins().found.items() if name in OWN}
+    made = {name: make(Premises(lambda: None, Path("/nowhere"), Path("/nowhere"))) for name, make in own.items()}
+    assert {name: scanner.title for name, scanner in made.items()} == TITLES
 
 
 def test_pages_of_registrations_are_all_read(operator: Operator, harbor: Harbor, address: str, adapter: str) -> None:
@@ -338,18 +379,17 @@ def test_two_runs_at_once_make_one_registration(adapter: str) -> None:
     assert len(harbor.table) == 1
 
 
-def test_a_run_that_broke_off_is_finished_by_the_next(
-    operator: Operator, harbor: Harbor, address: str, adapter: str
-) -> None:
-    registration = Registration("OSV", adapter)
-    harbor.table.insert(registration)
-    path = ("PATCH", f"/scanners/{registration.uuid}")
-    harbor.behaviour.answers[path] = JSONResponse({"errors": [{"message": "internal server error"}]}, 500)
-    broken = operator.registers(address, adapter, "--default")
-    assert broken.code == 1
-    assert "OSV is registered, but is not the default scanner" in broken.err
-    del harbor.behaviour.answers[path]
-    assert "made the default scanner" in operator.registers(address, adapter, "--default").out
+def test_a_run_that_broke_off_is_finished_by_the_next(operator: Operator, harbor: Harbor, address: str) -> None:
+    with scanners_at(root="OSV") as adapter:
+        registration = Registration("OSV", adapter)
+        harbor.table.insert(registration)
+        path = ("PATCH", f"/scanners/{registration.uuid}")
+        harbor.behaviour.answers[path] = JSONResponse({"errors": [{"message": "internal server error"}]}, 500)
+        broken = operator.registers(address, adapter, "--default")
+        assert broken.code == 1
+        assert "OSV is registered, but is not the default scanner" in broken.err
+        del harbor.behaviour.answers[path]
+        assert "made the default scanner" in operator.registers(address, adapter, "--default").out
     assert harbor.table.named("OSV").is_default
 
 
@@ -618,6 +658,12 @@ def test_a_credential_longer_than_harbor_takes_is_refused(operator: Operator) ->
     operator.set("SCANNER_API_AUTH_TOKENS", "x" * 513)
     ended = operator.registers("http://127.0.0.1:9", "http://127.0.0.1:9")
     assert (ended.code, "longer than Harbor's limit" in ended.err) == (2, True)
+
+
+def test_a_password_that_is_no_text_is_refused(operator: Operator) -> None:
+    operator.set("HARBOR_PASSWORD", os.fsdecode(b"\xff\xfe"))
+    ended = operator.registers("http://harbor.example", "http://adapter:8080")
+    assert (ended.code, "UTF-8" in ended.err) == (2, True)
 
 
 def test_the_password_comes_from_a_file(

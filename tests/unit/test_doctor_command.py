@@ -17,6 +17,7 @@ from harbor_scanner.doctor.examination import Wanted
         (("--registry", "ftp://harbor"), "--registry"),
         (("--registry", ""), "--registry"),
         (("--registry", "https://harbor.example/v2/x"), "--registry"),
+        (("--registry", "https://me:s3cret@harbor.example"), "without user"),
         (("--image", "a//b"), "--image"),
         (("--role", "boss"), "--role"),
         (("--nonsense",), "--nonsense"),
@@ -31,6 +32,7 @@ def test_what_makes_no_sense_is_refused(
     assert ended.value.code == 2
     captured = capsys.readouterr()
     assert told in captured.err
+    assert "s3cret" not in captured.err
     assert captured.out == ""
 
 

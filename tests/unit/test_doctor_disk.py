@@ -11,6 +11,8 @@ import pytest
 
 from harbor_scanner.doctor import disk
 from harbor_scanner.doctor.check import Verdict
+from harbor_scanner.http.settings import ListenAddress
+from harbor_scanner.presence import announce
 from support.doctor import found, outcomes, settings, told
 
 
@@ -41,8 +43,19 @@ def test_one_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
     assert outcomes(data(tmp_path)) == {"directory": "failure"}
 
 
-def test_a_directory_of_a_scanner_must_be_there(tmp_path: Path) -> None:
-    verdicts = reports(tmp_path, tmp_path / "nowhere")
+def test_a_directory_of_a_scanner_is_made_where_its_parent_is_by_a_service_that_starts(tmp_path: Path) -> None:
+    verdicts = reports(tmp_path, tmp_path / "new")
+    assert outcomes(verdicts) == {"directory": "ok", "space": "ok"}
+    assert f"makes it in {tmp_path} when it starts" in told(verdicts, "directory")
+    assert not (tmp_path / "new").exists()
+    run = tmp_path / "data" / "scratch" / "run"
+    run.mkdir(parents=True)
+    announce(run, ListenAddress("127.0.0.1", 1), tls=False, asks_certificate=False)
+    assert outcomes(reports(tmp_path, tmp_path / "new")) == {"directory": "failure"}
+
+
+def test_a_directory_of_a_scanner_must_be_there_or_its_parent(tmp_path: Path) -> None:
+    verdicts = reports(tmp_path, tmp_path / "nowhere" / "reports")
     assert outcomes(verdicts) == {"directory": "failure"}
     assert "No such file" in told(verdicts, "directory")
     assert "aqua" in told(verdicts, "directory")

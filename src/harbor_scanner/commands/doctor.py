@@ -21,6 +21,7 @@ from harbor_scanner import __version__
 from harbor_scanner.commands.common import ConfigOption
 from harbor_scanner.config import Role, load_config
 from harbor_scanner.errors import SettingsError
+from harbor_scanner.settings import mask_user
 
 if TYPE_CHECKING:
     from harbor_scanner.doctor.check import Verdict
@@ -93,7 +94,10 @@ def _wanted(registry: str | None, image: str | None) -> Wanted:
     except ValueError:
         url = ""
     if not url or registry.rstrip("/").removeprefix("http://").removeprefix("https://").count("/"):
-        raise typer.BadParameter(f"{registry!r} is no address such as https://harbor.example", param_hint="--registry")
+        raise typer.BadParameter(
+            f"{mask_user(registry)!r} is no address such as https://harbor.example, without user and path",
+            param_hint="--registry",
+        )
     return Wanted(url, reference)
 
 
@@ -163,6 +167,8 @@ def _show_on_screen(area: str, verdicts: Sequence[Verdict], marks: Mapping[str, 
     from rich.text import Text  # noqa: PLC0415
 
     table = Table.grid(padding=(0, 2), pad_edge=True)
+    for _ in range(3):
+        table.add_column(overflow="fold")  # a path or a command that is cut off is of no use
     for verdict in verdicts:
         style = _MARKS[verdict.outcome][2]
         what = Text(verdict.what, style="dim" if verdict.outcome == "skipped" else "")

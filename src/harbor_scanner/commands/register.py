@@ -34,6 +34,9 @@ PASSWORD, PASSWORD_FILE = "HARBOR_PASSWORD", "HARBOR_PASSWORD_FILE"
 NAMES = {"aqua": "Aqua Enterprise", "qualys": "Qualys QScanner", "osv": "OSV"}
 """What a new registration is called: the first two as the vendors' documents call them. Others have their own name."""
 
+TITLES = {"aqua": "Aqua", "qualys": "Qualys", "osv": "OSV"}
+"""What Harbor is told by the scanner itself, by which one sees whether it is the right one."""
+
 
 class Auth(StrEnum):
     """How Harbor shows a credential to the service."""
@@ -181,7 +184,7 @@ def _wanted(
         plan.Wanted(
             name=name.strip() if name is not None else NAMES.get(one, one), url=where, rename=name is not None,
             auth=kind, credential=credential, skip_check=skip, internal_address=internal,
-            default=default and one == scanners[0],
+            default=default and one == scanners[0], scanner=TITLES.get(one, ""),
         )
         for one, where in zip(scanners, urls, strict=True)
     ]  # fmt: skip
@@ -248,6 +251,10 @@ def _password(file: Path | None) -> str:
         given = str(typer.prompt("Harbor's password", hide_input=True, err=True))
     if not given:
         _wrong("--password-file", f"there is no password: give one, or set {PASSWORD}")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        _wrong("--password-file", "the password is not UTF-8 text")
     return given
 
 

@@ -32,7 +32,12 @@ class Report:
         self._outcomes: list[Outcome] = []
         self._error: HarborApiError | None = None
         self._console = Console(
-            width=None if sys.stdout.isatty() else 200, soft_wrap=True, markup=False, highlight=False, emoji=False
+            file=typer.get_text_stream("stdout", errors="replace"),  # names in Harbor may have any letters
+            width=None if sys.stdout.isatty() else 200,
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+            emoji=False,
         )
 
     def add(self, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,7 @@ import httpx2
 import msgspec
 
 from harbor_scanner.config import Config
-from harbor_scanner.doctor.certificates import SOON, day, load_chain, names
+from harbor_scanner.doctor.certificates import SOON, day, for_servers, load_chain, names
 from harbor_scanner.doctor.check import Area, Verdict
 from harbor_scanner.doctor.store import told
 from harbor_scanner.errors import StartError
@@ -58,7 +59,7 @@ async def service(config: Config) -> AsyncIterator[Verdict]:
         speaks = "TLS" if config.api.tls else "plain HTTP"
         yield API.failure(
             "service", f"Something listens on {addr}, but it is not this service with these settings ({speaks}): "
-            f"{str(error) or type(error).__name__}.",
+            f"{str(error).rstrip('.') or type(error).__name__}.",
             "If it is this service, restart it, for its settings or certificate have changed; else let "
             "SCANNER_API_ADDR name another port.",
         )  # fmt: skip
@@ -85,6 +86,11 @@ def _certificate(api: ApiSettings) -> Iterator[Verdict]:
         )
         return
     yield from _dates(chain, api.tls_certificate)
+    if not for_servers(chain[0]):
+        yield API.failure(
+            "usage", "The certificate is not for servers (extendedKeyUsage), so that Harbor does not take it.",
+            "Make one with extendedKeyUsage = serverAuth.",
+        )  # fmt: skip
     given = names(chain[0])
     if given:
         yield API.ok("names", f"The certificate is for {', '.join(given)}: one of these must be in the URL in Harbor.")
@@ -114,22 +120,36 @@ def _dates(chain: list[Any], path: Path) -> Iterator[Verdict]:
 
 def _free(addr: ListenAddress, data_dir: Path) -> Iterator[Verdict]:
     """Yield whether the service could listen there, without taking the port from it, and whether it does elsewhere."""
-    if addr.host:
-        try:
-            family = socket.getaddrinfo(addr.host, 0, type=socket.SOCK_STREAM)[0][0]
-            socket.create_server((addr.host, 0), family=family).close()
-        except OSError as error:
-            yield API.failure(
-                "service",
-                f"{addr.host} is no address of this machine: {error.strerror or error}.",
-                "Let SCANNER_API_ADDR name one, or only a port such as :8080.",
-            )
-            return
+    try:
+        _bind(addr)
+    except PermissionError as error:
+        yield API.failure(
+            "service", f"This user may not listen on {addr}: {error.strerror}.",
+            "Let SCANNER_API_ADDR name a port of 1024 or above, such as :8443.",
+        )  # fmt: skip
+        return
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        what = "the port is taken" if taken else "it is no address of this machine"
+        yield API.failure(
+            "service", f"The service cannot listen on {addr}, for {what}: {error.strerror or error}.",
+            "Let SCANNER_API_ADDR name a free port and an address of this machine, or only a port such as :8080.",
+        )  # fmt: skip
+        return
     elsewhere: list[str] = []
     with contextlib.suppress(OSError):
-        elsewhere = [one.address for one in services(data_dir) if one.machine == socket.gethostname()]
+        # One that was killed has left its note behind.
+        elsewhere = [one.address for one in services(data_dir) if one.address != str(addr.from_here)]
     where = f", but one may run on {', '.join(elsewhere)} that was started with other settings" if elsewhere else ""
     yield API.skipped("service", f"Nothing listens on {addr} here: with these settings, no service runs{where}.")
+
+
+def _bind(addr: ListenAddress) -> None:
+    """Bind to the address without listening, so that a service that starts now is not disturbed. Raises OSError."""
+    family = socket.getaddrinfo(addr.host or None, addr.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+    with socket.socket(family, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((addr.host, addr.port))
 
 
 async def _somebody_listens(host: str, port: int) -> bool:

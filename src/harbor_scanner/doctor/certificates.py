@@ -50,6 +50,18 @@ def names(certificate: Certificate) -> list[str]:
     return [*extension.get_values_for_type(x509.DNSName), *addresses]
 
 
+def for_servers(certificate: Certificate) -> bool:
+    """Return whether a server may show a certificate: Go takes none whose extendedKeyUsage leaves servers out."""
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.x509.oid import ExtendedKeyUsageOID  # noqa: PLC0415
+
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return True
+    return not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}.isdisjoint(usage)
+
+
 def load_chain(data: bytes) -> list[Certificate]:
     """Return the certificates of a PEM file, the server's own first. Raises ValueError."""
     from cryptography import x509  # noqa: PLC0415

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from harbor_scanner.config import Config
 from harbor_scanner.doctor.check import Area, Verdict
+from harbor_scanner.presence import services
 
 DISK = Area("disk")
 
@@ -28,7 +30,7 @@ async def data(config: Config) -> AsyncIterator[Verdict]:
 async def scanner(config: Config, name: str, path: Path) -> AsyncIterator[Verdict]:
     """Yield what is to be said of a directory that scans by the scanner `name` write to."""
     advice = f"Create it for the user of the service, or have the setting of {name} for it name another one."
-    for verdict in await asyncio.to_thread(lambda: list(_directory(path, config.worker.disk_floor, advice))):
+    for verdict in await asyncio.to_thread(lambda: list(_of_scanner(config, path, advice))):
         yield verdict
 
 
@@ -49,6 +51,22 @@ def _data(path: Path, floor: int, advice: str) -> Iterator[Verdict]:
         return
     for name in ("store", "store.key", "scratch", "osv", "log"):
         yield from _usable(path / name)
+
+
+def _of_scanner(config: Config, path: Path, advice: str) -> Iterator[Verdict]:
+    floor, parent = config.worker.disk_floor, path.parent
+    if os.path.lexists(path) or not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)) or _runs(config):
+        yield from _directory(path, floor, advice)
+        return
+    yield DISK.ok("directory", f"{path} is not there yet; the service makes it in {parent} when it starts.")
+    yield from _room(parent, floor)
+
+
+def _runs(config: Config) -> bool:
+    """Whether a service runs here, which makes no more directories."""
+    with contextlib.suppress(OSError):
+        return bool(services(config.worker.data_dir))
+    return False
 
 
 def _directory(path: Path, floor: int, advice: str) -> Iterator[Verdict]:

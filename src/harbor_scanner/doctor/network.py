@@ -120,12 +120,15 @@ class Network:
         host, port = _place(url, whom)
         shown, proxy = self._meet(whom, url, way, proxy)
         context = await asyncio.to_thread(trust.context)
+        encoded = {
+            name.encode(): value.encode() for name, value in (headers or {}).items()
+        }  # a token may hold any letters
         began = time.time()
         try:
             async with (
                 asyncio.timeout(_SECONDS),
                 httpx2.AsyncClient(verify=context, proxy=proxy or None, trust_env=False, timeout=None) as client,
-                client.stream(method, url, headers=headers, content=content) as response,
+                client.stream(method, url, headers=encoded, content=content) as response,
             ):
                 ended = time.time()
                 answer = Answer(response.status_code, dict(response.headers), await _body(response))

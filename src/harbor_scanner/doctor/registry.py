@@ -32,9 +32,11 @@ async def reachable(network: Network, url: str) -> AsyncIterator[Verdict]:
         yield trouble.verdict(REGISTRY, "connection")
         return
     challenge = answer.headers.get("www-authenticate", "")
-    if not (answer.status == 200 or (answer.status == 401 and challenge)):
+    page = answer.headers.get("content-type", "").startswith("text/html")
+    if not ((answer.status == 200 and not page) or (answer.status == 401 and challenge)):
         yield REGISTRY.failure(
-            "connection", f"{without_user(url)} answers, but not as a registry does (status {answer.status}).",
+            "connection", f"{without_user(url)} answers, but not as a registry does (status {answer.status}"
+            f"{', with a page for people' if page else ''}).",
             "Name the address that stands in Harbor as external URL (`externalURL`, `hostname`), which Harbor sends "
             "with each scan; a proxy may also have answered in its place.",
         )  # fmt: skip
@@ -54,11 +56,17 @@ async def reachable(network: Network, url: str) -> AsyncIterator[Verdict]:
 async def _tokens(network: Network, realm: str) -> Verdict:
     """Return whether the place where the registry has its clients get tokens is reached."""
     try:
-        await network.ask("the registry's token service", realm, trust=_TRUST, way=Way.BOTH)
+        answer = await network.ask("the registry's token service", realm, trust=_TRUST, way=Way.BOTH)
     except TroubleError as trouble:
         return REGISTRY.failure(
             "tokens", f"The registry sends its clients to {without_user(realm)} for tokens. {trouble.what}",
             f"That is Harbor's external URL: it must be reached from here too. {trouble.advice}",
+        )  # fmt: skip
+    # Without a scope it may refuse us with any other status.
+    if answer.status == 404 or answer.status >= 500:
+        return REGISTRY.failure(
+            "tokens", f"The registry sends its clients to {without_user(realm)} for tokens, which answers with status "
+            f"{answer.status}.", "That is Harbor's external URL: see that it leads to Harbor, and that its core is up.",
         )  # fmt: skip
     return REGISTRY.ok("tokens", f"{without_user(realm)}, where the registry gives tokens, answers.")
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from harbor_scanner.config import Config
 from harbor_scanner.doctor.certificates import causes, tls_trouble
@@ -30,7 +30,12 @@ _SLOW = 0.1
 _OLDEST = (6, 2)
 _NEARLY_FULL = 0.9
 _KEEP_SECONDS = 60
-_WRITES = "redis.call('XADD', KEYS[1], '*', 'a', 'b') redis.call('DEL', KEYS[1]) return 1"
+_WRITES = """
+redis.call('XADD', KEYS[1], '*', 'a', 'b')
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('XGROUP', 'CREATE', KEYS[1], 'doctor', '0')
+return redis.call('TIME')
+"""
 
 
 async def look(config: Config, workshop: Workshop, offsets: list[Offset]) -> AsyncIterator[Verdict]:
@@ -59,13 +64,15 @@ async def _server(connections: Connections, namespace: str, offsets: list[Offset
         await redis.ping()
         yield STORE.ok("connection", f"{address} answers and accepts the login.")
         yield await _latency(redis, offsets)
-        about = await redis.info()
     except (RedisError, OSError) as error:
-        if isinstance(error, NoPermissionError):
-            yield STORE.unknown("server", f"{address} does not tell of itself: {error}.", f"Allow INFO. {RIGHTS}")
-            about = {}
-        else:
-            raise await _trouble(error, address) from error
+        raise await _trouble(error, address) from error
+    about = {}
+    try:
+        about = await redis.info()
+    except NoPermissionError as error:
+        yield STORE.unknown("server", f"{address} does not tell of itself: {error}.", f"Allow INFO. {RIGHTS}")
+    except (RedisError, OSError) as error:
+        raise await _trouble(error, address) from error
     for verdict in _qualities(about):
         yield verdict
     yield await _rights(redis, namespace)
@@ -140,11 +147,16 @@ def _memory(about: Mapping[str, Any]) -> list[Verdict]:
 
 
 def _persistence(about: Mapping[str, Any]) -> list[Verdict]:
-    broken = [name for name in ("aof_last_write_status", "rdb_last_bgsave_status") if about.get(name, "ok") != "ok"]
-    if broken:
+    disk = "Look into its log: a full disk is the usual cause."
+    if about.get("aof_last_write_status", "ok") != "ok":
         return [STORE.failure(
-            "persistence", f"It cannot write to its disk ({', '.join(broken)}), and refuses jobs for that.",
-            "Look into its log: a full disk is the usual cause.",
+            "persistence", "It cannot write to its disk (aof_last_write_status), and refuses jobs for that.", disk
+        )]  # fmt: skip
+    if about.get("rdb_last_bgsave_status", "ok") != "ok":
+        # Whether it refuses writes for that is up to its settings, and seen when one is tried.
+        return [STORE.warning(
+            "persistence", "Its last snapshot failed (rdb_last_bgsave_status); unless told otherwise it refuses jobs "
+            "until one does not.", disk,
         )]  # fmt: skip
     if about.get("loading"):
         return [STORE.warning("persistence", "It is reading its data, and answers later.", "Wait until it has.")]
@@ -159,16 +171,19 @@ def _persistence(about: Mapping[str, Any]) -> list[Verdict]:
 async def _rights(redis: Any, namespace: str) -> Verdict:
     """Do what the service does, with keys of our own that are gone afterwards."""
     key = f"{namespace}:doctor:{os.urandom(8).hex()}"
+    stream = f"{key}:stream"
     try:
         await redis.set(key, b"1", ex=_KEEP_SECONDS, nx=True)
-        await redis.eval(_WRITES, 1, f"{key}:stream")
+        await redis.eval(_WRITES, 1, stream, _KEEP_SECONDS)
+        await redis.xreadgroup("doctor", "doctor", {stream: ">"}, count=1)
+        await redis.xautoclaim(stream, "doctor", "doctor", 0)
         await redis.publish(key, b"")
     except (RedisError, OSError) as error:
         return STORE.failure("rights", f"It refuses what the service must do: {error}.", RIGHTS)
     finally:
         with contextlib.suppress(RedisError, OSError):  # it would go by itself in a minute
-            await redis.delete(key)
-    return STORE.ok("rights", "Its user may write, run scripts and publish.")
+            await redis.delete(key, stream)
+    return STORE.ok("rights", "Its user may write, work on a queue, run scripts and publish.")
 
 
 def _key(config: Config) -> Verdict:
@@ -184,7 +199,7 @@ async def _trouble(error: Exception, address: RedisAddress) -> TroubleError:
     """Return why the server cannot be used."""
     if any(isinstance(cause, AuthenticationError) for cause in causes(error)):
         return TroubleError(
-            f"{address} refuses the login: {error}.",
+            f"{address} refuses the login: {str(error).rstrip('.')}.",
             "Correct user and password in SCANNER_REDIS_URL (redis.url), or of the Sentinels in "
             "SCANNER_REDIS_SENTINEL_USERNAME and SCANNER_REDIS_SENTINEL_PASSWORD.",
         )
@@ -199,6 +214,11 @@ async def _trouble(error: Exception, address: RedisAddress) -> TroubleError:
         )
     if isinstance(error, NoPermissionError):
         return TroubleError(f"{address} refuses its user the simplest things: {error}.", RIGHTS)
+    if isinstance(error, ResponseError):
+        return TroubleError(
+            f"{address} refuses what it is asked: {str(error).rstrip('.')}.",
+            "See the log of that server; the number of a database in SCANNER_REDIS_URL (redis.url) must be one it has.",
+        )
     other = "redis://, if it does not speak TLS" if address.tls else "rediss://, if it speaks TLS"
     return TroubleError(
         f"{address} does not answer: {str(error).rstrip('.')}.",

@@ -37,6 +37,8 @@ class Wanted(msgspec.Struct, frozen=True):
     skip_check: bool | None = None
     internal_address: bool | None = None
     default: bool = False
+    scanner: str = ""
+    """The scanner that Harbor must meet there, by the name that it has for Harbor; empty if it may be any."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -101,9 +103,11 @@ def normal_url(url: str) -> str:
 
 
 def plan(wanted: Wanted, found: Iterable[Registration]) -> Plan:
-    """Compare what is wanted with what is registered. The same URL is the same registration, or else the same name.
+    """Compare what is wanted with what is registered.
 
-    Raises HarborApiError if name and URL belong to two registrations.
+    The same URL is the same registration; the same name only if that name was asked for, for another installation may
+    have a default one. Raises HarborApiError if name and URL belong to two registrations, or a default name to one of
+    another URL.
     """
     found = list(found)
     by_url = next((one for one in found if _same(one.url, wanted.url)), None)
@@ -114,15 +118,23 @@ def plan(wanted: Wanted, found: Iterable[Registration]) -> Plan:
             f"{by_url.name!r} there.",
             "Choose another --name, or remove in Harbor the one that is of no use.",
         )
+    if not wanted.rename and by_url is None and by_name is not None:
+        raise HarborApiError(
+            f"Harbor has a scanner called {wanted.name!r} already, at {by_name.url}.",
+            f"If that is this one at its old address, move it with --name {wanted.name!r}; else give this one a --name "
+            "of its own.",
+        )
     current = by_url or by_name
     if current is None:
         target = Registration("", wanted.name, wanted.url, **_given(wanted))
         return Plan(None, target, tuple(_settings_of(target)))
+    # A credential that was given for one address is not shown to another.
+    moved = {"auth": NO_AUTH, "credential": ""} if by_url is None and wanted.auth is None else {}
     target = msgspec.structs.replace(
         current,
         name=wanted.name if wanted.rename else current.name,
         url=current.url if by_url is not None else wanted.url,
-        **_given(wanted),
+        **(_given(wanted) | moved),
     )
     return Plan(current, target, tuple(_differences(current, target, given=wanted.auth is not None)))
 

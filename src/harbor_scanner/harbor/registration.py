@@ -25,6 +25,10 @@ _ONLY_FROM_HARBOR = (
     "trusts the authority of the adapter's certificate (else --skip-certificate-check). The log of Harbor's core tells "
     "which."
 )
+_OTHER_SCANNER = (
+    "A service of several scanners has each under a path: give --url with /aqua, /qualys or /osv at its end. Else say "
+    "with --scanner which one it is; --name changes the name in Harbor."
+)
 _GIVE = "Give it as the service has it, in SCANNER_API_AUTH_BASIC or SCANNER_API_AUTH_TOKENS."
 _BY_STATUS = {
     401: "The adapter refuses the credential: SCANNER_API_AUTH_BASIC or SCANNER_API_AUTH_TOKENS must be the same here "
@@ -78,6 +82,14 @@ async def _register(api: HarborApi, wanted: Wanted, tls: ssl.SSLContext, *, dry_
     if not dry_run:
         target, sees = await _apply(api, planned, tls, sees)
     makes_default = wanted.default and not target.is_default
+    if wanted.scanner and sees is not None and sees.name != wanted.scanner:
+        if makes_default:
+            raise HarborApiError(
+                f"{target.name} is not made the default scanner: Harbor meets {sees.name} at {target.url}, not "
+                f"{wanted.scanner}.",
+                _OTHER_SCANNER,
+            )
+        notes = (*notes, f"That is not {wanted.scanner}. {_OTHER_SCANNER}")
     if makes_default and not dry_run:
         await _make_default(api, target)
     return Outcome(

@@ -43,8 +43,8 @@ _OUTAGE = (
 _REFUSALS = ("NOREPLICAS", "MISCONF", "BUSY ")
 """Words with which a server refuses what it will do again when it has its replicas, room on its disk, or time."""
 RIGHTS = (
-    "Use Redis 6.2 or newer, or Valkey, and let its user run all data commands, scripts and PUBLISH on the keys and "
-    "channels that begin with SCANNER_STORE_REDIS_NAMESPACE."
+    "Use Redis 6.2 or newer, or Valkey, and let its user run PING, TIME, all data commands, scripts, PUBLISH and "
+    "SUBSCRIBE on the keys and channels that begin with SCANNER_STORE_REDIS_NAMESPACE."
 )
 """What to do when the server refuses what the service needs."""
 _REFUSAL_SECONDS = 30.0

@@ -110,7 +110,7 @@ async def _platform(settings: QualysSettings, network: Network) -> AsyncIterator
 def _judged(answer: Answer, shown: str) -> Verdict:
     """Return what the answer tells of the token."""
     status = answer.status
-    if status == 200:
+    if status == 200 and _is_json(answer):
         return QUALYS.ok("credentials", "The platform accepts the access token.")
     if status == 401:
         return QUALYS.failure(
@@ -127,8 +127,10 @@ def _judged(answer: Answer, shown: str) -> Verdict:
         return QUALYS.failure(
             "credentials", f"The platform, or a proxy before it, failed (status {status}).", "Try again later."
         )
+    page = " and a page for people" if status == 200 else ""
     return QUALYS.unknown(
-        "credentials", f"Whether the access token is accepted cannot be told: {shown} answered with status {status}.",
+        "credentials",
+        f"Whether the access token is accepted cannot be told: {shown} answered with status {status}{page}.",
         "See that it is the gateway of your platform (https://www.qualys.com/platform-identification); scan one image.",
     )  # fmt: skip
 
@@ -150,6 +152,11 @@ def _claims(token: str) -> dict[str, Any]:
     except ValueError:  # of which those of Base64 and JSON are
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_json(answer: Answer) -> bool:
+    """Whether an API has answered, and not a page to log in; a long answer is not read to its end."""
+    return answer.body.lstrip()[:1] in {b"{", b"["}
 
 
 def _said(answer: Answer) -> str:
