@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help setup servers demo test check format bench docs lock clean
@@ -21,13 +22,16 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 servers: setup
 	@$(BIN)/python tests/support/fetch_servers.py
+	@PYTHONPATH=tests $(BIN)/python -m support.fetch_base_image
+	@$(BIN)/python tests/support/fetch_compose.py
+	@$(BIN)/python tests/support/fetch_helm.py
 
 demo: setup ## Scan an image as Harbor would, on this machine alone; no licence, no Docker.
 	@$(BIN)/harbor-scanner demo
 
 test: setup servers ## Run all tests; the servers that they need are fetched into .venv.
 	@echo "==> test: unit, contract, integration and end to end"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup ## Lint, format and types.
 	@echo "==> check: ruff"
@@ -47,8 +51,10 @@ bench: setup servers ## Measure speed and memory; ratios where something runs be
 docs: setup ## Write the generated parts of the documentation again.
 	@$(BIN)/python docs/generate.py
 
-lock: setup ## Lock the newest allowed versions of all dependencies.
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --group dev --output-file requirements.lock pyproject.toml
+lock: setup ## Lock the newest allowed versions of all dependencies, and for the image those that it needs.
+	@$(LOCK) --group dev --output-file requirements.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --output-file deploy/docker/runtime.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --output-file deploy/docker/build.lock --group build
 
 clean: ## Remove what was installed and cached.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis dist

@@ -35,6 +35,11 @@ PROGRAMS = (
     Program("redis-sentinel", "redis-sentinel", "tests with Redis Sentinel"),
     Program("redis-cli", "redis-tools", "a look into Redis by hand"),
     Program("wrk", "wrk", "benchmarks"),
+    Program("docker-compose", "docker-compose", "tests of the Compose files"),
+    Program("promtool", "prometheus", "tests of the alerts and the dashboard"),
+    Program("buildah", "buildah", "the test of the container image"),
+    Program("crun", "crun", "the test of the container image"),
+    Program("debootstrap", "debootstrap", "the test of the container image"),
 )
 
 IMAGE_PACKAGES = ("base-files", "zlib1g", "busybox-static")
@@ -91,15 +96,19 @@ class Apt:
 
 def find(name: str) -> Path | None:
     """Return where a program is: on PATH, or as an earlier run of this script unpacked it."""
-    unpacked = ROOT / "usr" / "bin" / name
-    found = shutil.which(name) or shutil.which(unpacked)
+    unpacked = (ROOT / "usr" / folder / name for folder in ("bin", "sbin"))
+    found = shutil.which(name) or next(filter(None, map(shutil.which, unpacked)), None)
     return Path(found) if found else None
 
 
 def library_path() -> dict[str, str]:
-    """Return the environment in which unpacked programs find the libraries that were unpacked with them."""
+    """Return the environment in which unpacked programs find the libraries and scripts unpacked with them."""
     folders = sorted({str(library.parent) for library in (ROOT / "usr" / "lib").glob("*/*.so*")})
-    return {"LD_LIBRARY_PATH": ":".join(folders)} if folders else {}
+    scripts = ROOT / "usr" / "share" / "debootstrap"
+    return {
+        **({"LD_LIBRARY_PATH": ":".join(folders)} if folders else {}),
+        **({"DEBOOTSTRAP_DIR": str(scripts)} if scripts.exists() else {}),
+    }
 
 
 def starts(program: Path) -> bool:
@@ -107,7 +116,8 @@ def starts(program: Path) -> bool:
     try:
         done = subprocess.run(
             [program, "--version"],
-            env={**os.environ, **library_path()},
+            # Even for this, crun makes a directory for its state.
+            env={**os.environ, **library_path(), "XDG_RUNTIME_DIR": str(FOLDER)},
             capture_output=True,
             timeout=20,
             check=False,
