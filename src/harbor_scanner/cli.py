@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -45,6 +46,8 @@ app.command()(demo.demo)
 app.command()(healthy)
 app.command()(doctor)
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 RoleOption = Annotated[
     Role,
     typer.Option(help="all: API and worker in one process. api, worker: only that, to scale apart over one Redis."),
@@ -55,7 +58,16 @@ def main() -> None:
     """Run the command line."""
     # An option with or without a value, as Go's flags are: typer knows none.
     arguments = ["--file-logging=true" if argument == "--file-logging" else argument for argument in sys.argv[1:]]
-    app(arguments, prog_name="harbor-scanner")
+    try:
+        app(arguments, prog_name="harbor-scanner")
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        sys.stderr.write(
+            f"Not everything could be written: {error.strerror}. Make room where the output goes, and in "
+            "SCANNER_DATA_DIR.\n"
+        )
+        os._exit(1)  # Python would try to write the rest once more, and fail with a traceback
 
 
 def _show_version(wanted: bool) -> None:

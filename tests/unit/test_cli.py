@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,3 +161,20 @@ def test_unknown_keys_are_shown_beside_what_is_wrong(
     error = capsys.readouterr().err
     assert f"  - scannerArgs.pod (in {values}): 'US9' is not allowed" in error
     assert f"warning: scannerArgs.podd (in {values}) is not a setting" in error
+
+
+@pytest.mark.parametrize("command", ["doctor", "config"])
+def test_no_room_for_the_output_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "harbor_scanner", command],
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SCANNER_DATA_DIR": str(tmp_path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device. Make room" in done.stderr

@@ -118,6 +118,8 @@ class Network:
         import httpx2  # noqa: PLC0415 - the service starts without
 
         host, port = _place(url, whom)
+        # One that a setting names knows no exceptions.
+        exceptions = not proxy
         shown, proxy = self._meet(whom, url, way, proxy)
         context = await asyncio.to_thread(trust.context)
         encoded = {
@@ -141,7 +143,7 @@ class Network:
             ) from None  # fmt: skip
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             found = await tls_trouble(error, whom, host, port, advice=trust.advice, direct=not proxy)
-            raise found or _trouble(error, whom, shown, proxy) from error
+            raise found or _trouble(error, whom, shown, proxy, exceptions=exceptions) from error
         if answer.status == 400 and _TLS_SPOKEN.encode() in answer.body:
             raise TroubleError(f"{whom} at {shown} speaks TLS.", "Correct its address: https instead of http.")
         self._note_time(whom, answer.headers, (began + ended) / 2)
@@ -210,7 +212,7 @@ def _silence(whom: str, shown: str, proxy: str) -> TroubleError:
     )
 
 
-def _trouble(error: Exception, whom: str, shown: str, proxy: str) -> TroubleError:
+def _trouble(error: Exception, whom: str, shown: str, proxy: str, *, exceptions: bool) -> TroubleError:
     import httpx2  # noqa: PLC0415
 
     host = urlsplit(shown).hostname
@@ -220,7 +222,8 @@ def _trouble(error: Exception, whom: str, shown: str, proxy: str) -> TroubleErro
         way = mask_user(proxy)
         return TroubleError(
             f"The proxy {way}, on the way to {whom} at {shown}, does not let through or cannot be reached: {reason}.",
-            f"Correct the address of the proxy, with user and password if it asks for them; or add {host} to NO_PROXY.",
+            "Correct the address of the proxy, with user and password if it asks for them"
+            + (f"; or add {host} to NO_PROXY." if exceptions else "."),
         )
     if "gaierror" in kinds:
         return TroubleError(
