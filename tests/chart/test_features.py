@@ -22,14 +22,28 @@ def test_the_programs_of_both_vendors_come_from_their_images() -> None:
     objects = rendered("everything")
     aqua, qualys = pod(objects)["initContainers"]
     assert aqua["image"] == "registry.aquasec.com/scanner:6.5"
-    assert [*aqua["command"], *aqua["args"]] == ["cp", "/opt/aquasec/scannercli", "/programs/scannercli"]
+    assert [*aqua["command"], *aqua["args"]] == ["cp", "-f", "/opt/aquasec/scannercli", "/programs/scannercli"]
     assert qualys["image"] == "docker.io/qualys/qscanner:latest"
-    assert qualys["args"][1] == "/programs/qscanner"
+    assert qualys["args"][-1] == "/programs/qscanner"
     mounted = {mount["mountPath"]: mount.get("subPath") for mount in main(objects)["volumeMounts"]}
     assert mounted["/usr/local/bin/scannercli"] == "scannercli"
     assert mounted["/usr/local/bin/qscanner"] == "qscanner"
     assert "/opt/aquascans" in mounted
     assert "initContainers" not in pod(rendered("aqua, its own image"))
+
+
+def test_programs_of_vendors_may_write_to_tmp() -> None:
+    for name in ("aqua", "qualys", "everything"):
+        assert {"name": "tmp", "mountPath": "/tmp"} in main(rendered(name))["volumeMounts"]
+        assert {"name": "tmp", "emptyDir": {}} in pod(rendered(name))["volumes"]
+    assert "tmp" not in {volume["name"] for volume in pod(rendered("osv")).get("volumes", ())}
+
+
+def test_probes_need_no_certificate_where_clients_must_show_one() -> None:
+    container = main(render({"tls": {"existingSecret": "t"}, "settings": {"SCANNER_API_CLIENT_CAS": "/x/ca.crt"}}))
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["exec"] == {"command": ["harbor-scanner", "healthy"]}
+        assert "httpGet" not in container[probe]
 
 
 def test_the_account_of_the_vendors_registry_is_a_pull_secret() -> None:
@@ -95,6 +109,12 @@ def test_the_platforms_certificates_are_mounted_where_the_scanner_looks() -> Non
     [mount] = [mount for mount in main(objects)["volumeMounts"] if mount["name"] == volume["name"]]
     assert mount["mountPath"] == "/etc/qualys"
     assert 'cert-path: "/etc/qualys/platform.pem"' in only(objects, "ConfigMap")["data"]["values.yaml"]
+
+
+def test_the_platforms_certificates_are_not_mounted_where_that_is_disabled() -> None:
+    objects = render({**QUALYS, "qualys": {"certificates": {"secret": "ca"}}, "service": {"disable-qualys-tls": True}})
+    assert "platform-certificates" not in {volume["name"] for volume in pod(objects)["volumes"]}
+    assert "cert-path" not in only(objects, "ConfigMap")["data"]["values.yaml"]
 
 
 @pytest.mark.parametrize("runtime", ["containerd", "docker"])

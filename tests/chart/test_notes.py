@@ -75,6 +75,25 @@ def test_commands_of_the_notes_are_those_of_the_program() -> None:
                 "settingsFromSecrets.SCANNER_API_AUTH_BASIC: when that Secret changes, restart the pods: kubectl",
             ],
         ),
+        (
+            {
+                **QUALYS, "qualys": {"certificates": {"configMap": "ca"}},
+                "service": {
+                    "disable-qualys-tls": "TRUE", "tlsEnabled": True, "tlsCertData": "/root/a.crt",
+                    "tlsKeyData": "/root/a.key",
+                },
+                "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+                "extraVolumeMounts": [{"name": "ca", "mountPath": "/roo"}],
+            },
+            [
+                "qualys.certificates: they are not mounted, for service.disable-qualys-tls is true",
+                "service.tlsCertData: /root/a.crt is a path in the pod, and no extraVolumeMounts puts a file there",
+            ],
+        ),
+        (
+            {"persistence": {"enabled": True}},
+            ["persistence.enabled: it is for the cache of qscanner, which does not run"],
+        ),
         ({"data": {"persistent": False}}, ["data.persistent: it is false and there is no Redis"]),
     ],
 )  # fmt: skip

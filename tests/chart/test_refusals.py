@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harbor_scanner.scanners.qualys.settings import PODS
 from support.chart_cases import AQUA, CERTIFICATE, KEY, QUALYS, REDIS
 from support.helm import HelmError, render
 
@@ -36,7 +37,10 @@ SCHEMA = [
     ("--set=persistence.accessMode=RWX", "at '/persistence/accessMode': value must be one of 'ReadWriteOnce'"),
     ("--set=persistence.size=large", "at '/persistence/size': 'large' does not match pattern"),
     ("--set=data.size=null", "at '/data': missing property 'size'"),
-    ("--set=redis.url=harbor-redis:6379", "at '/redis/url': 'harbor-redis:6379' does not match pattern"),
+    ("--set=service.scanJobTTLHour=0", "at '/service/scanJobTTLHour': exclusiveMinimum"),
+    ("--set=scannerArgs.gateway-url=EU1", "at '/scannerArgs/gateway-url': 'EU1' does not match pattern"),
+    ("--set=aqua.registry.server=https://registry.aquasec.com", "at '/aqua/registry/server': 'https://registry.aqua"),
+    ("--set=scanner.image.registry=https://registry", "at '/scanner/image/registry': 'https://registry' does not"),
     ("--set=fullnameOverride=Qualys_Scanner", "at '/fullnameOverride': 'Qualys_Scanner' does not match pattern"),
     ("--set=qualys.runtime=cri-o", "at '/qualys/runtime': value must be one of 'containerd', 'docker'"),
     ("--set=settings.osv_url=x", "at '/settings': additional properties 'osv_url' not allowed"),
@@ -118,6 +122,7 @@ MISFITS: list[tuple[Mapping[str, Any], list[str]]] = [
         {
             "scannerArgs": {"pod": "US1", "storage-driver": "docker-overlay2", "cert-path": "/ca.crt"},
             "qualys": {"certificates": {"secret": "a", "configMap": "b"}},
+            "redis": {"url": "harbor-redis:6379"},
             "service": {"tlsCertData": CERTIFICATE},
             "tls": {"existingSecret": "a", "issuer": {"name": "b"}},
         },
@@ -125,8 +130,20 @@ MISFITS: list[tuple[Mapping[str, Any], list[str]]] = [
             "qualys.certificates: give a secret or a configMap, not both",
             "scannerArgs.cert-path: /ca.crt must lie in a directory of its own",
             "scannerArgs.storage-driver: docker-overlay2 needs the storage of the node",
+            "redis.url: it must begin with redis://, rediss://",
             "tls: give existingSecret or issuer, not both",
             "service.tlsCertData: a certificate is given by tls.existingSecret or tls.issuer as well",
+        ],
+    ),
+    (
+        {
+            "scannerArgs": {"pod": "US9", "cert-path": "/etc/ssl/certs/qualys.crt"},
+            "qualys": {"certificates": {"secret": "a"}},
+        },
+        [
+            f"scannerArgs.pod: US9 is none of {', '.join(PODS)}; for another platform leave it empty",
+            # What the system trusts lies there.
+            "scannerArgs.cert-path: /etc/ssl/certs/qualys.crt must lie in a directory of its own",
         ],
     ),
     (
@@ -157,6 +174,9 @@ def test_no_secret_is_in_a_refusal() -> None:
     printed = refusal({**REDIS, "scanner": {"redis": {"poolURL": "redis://:t0psecret@other"}}}) + refusal(
         {"service": {"tlsEnabled": True, "tlsCertData": CERTIFICATE, "tlsKeyData": "t0psecret"}}
     )
+    printed += refusal({"redis": {"url": "reds://:t0psecret@redis"}})
+    printed += refusal({"scanner": {"store": {"redisURL": ":t0psecret@redis:6379"}}})
+    printed += refusal({"secretSettings": {"SCANNER_REDIS_URL": "t0psecret@redis:6379"}})
     assert "t0psecret" not in printed
     assert "s3cret" not in printed
     assert "BEGIN" not in printed.replace("PEM", "")
@@ -169,6 +189,8 @@ def test_no_secret_is_in_a_refusal() -> None:
         ("--set=scanner.redis.poolURL=redis://r", "--set=redis.url=redis://r", "--set=replicaCount=2"),
         ("--set=aqua.version=2022.4", "--set=scanner.aqua.token=x"),
         ("--set=aqua.version=6", "--set=scanner.aqua.token=x"),
+        ("--set=scannerArgs.pod=ksa1", "--set=scannerArgs.gateway-url=https://gateway.example.com"),
+        ("--set=scanner.image.registry=localhost:5000/a/b_c", "--set=redis.url=rediss+sentinel://:p@s:1/m"),
         ('--set-json=enabled=["osv"]', "--set=scanner.aqua.username=alone"),
     ],
 )  # fmt: skip

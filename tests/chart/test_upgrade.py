@@ -117,7 +117,34 @@ def test_a_deployment_of_the_old_chart_is_told_with_what_to_do() -> None:
     with pytest.raises(HelmError) as refused:
         template({**AQUA, **REDIS, "workload": {"kind": "Deployment"}}, old)
     assert "there is a Deployment harbor-scanner-aqua of another chart" in str(refused.value)
-    assert "delete deployment harbor-scanner-aqua --cascade=orphan" in str(refused.value)
+    # Its pods go with it: no other workload ever takes over pods of other labels.
+    assert "Run `kubectl --namespace harbor delete deployment harbor-scanner-aqua`, which ends" in str(refused.value)
+
+
+def manual(**changes: Any) -> dict[str, Any]:
+    """Return values with a volume of the chart's own, and what is different in its spec."""
+    return {**QUALYS, "persistence": {"enable": True}, "scannerArgs": {**QUALYS["scannerArgs"], **changes}}
+
+
+def test_a_volume_that_cannot_take_another_directory_is_told_with_what_to_do() -> None:
+    there = only(render(manual()), "PersistentVolume")
+    assert template(manual(), there)
+    with pytest.raises(HelmError) as refused:
+        template(manual(**{"cache-dir": "/cache"}), there)
+    assert (
+        "scannerArgs.cache-dir: the volume harbor-qualys-scanner-cache-0 has /root/.cache/qualys/qscanner, which "
+        "cannot be changed. Keep that, or run `kubectl --namespace harbor delete statefulset/qualys-scanner "
+        "persistentvolumeclaim/cache-qualys-scanner-0` and "
+        "`kubectl delete persistentvolume/harbor-qualys-scanner-cache-0`"
+    ) in str(refused.value)
+
+
+def test_a_volume_of_an_installation_before_is_told_with_what_to_do() -> None:
+    there = only(render(manual()), "PersistentVolume")
+    assert template(manual(), {**there, "status": {"phase": "Bound"}})
+    with pytest.raises(HelmError) as refused:
+        template(manual(), {**there, "status": {"phase": "Released"}})
+    assert "Run `kubectl delete persistentvolume/harbor-qualys-scanner-cache-0`, which leaves" in str(refused.value)
 
 
 def pods(values: Mapping[str, Any]) -> Object:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.chart_cases import SECRET, rendered
+from support.chart_cases import QUALYS, SECRET, rendered
 from support.chart_program import loaded, told
 from support.helm import CHART, only, render
 
@@ -102,6 +102,7 @@ MEANT = {
     "scannerArgs.narrow-report": ("SCANNER_QUALYS_NARROW_REPORT", "true"),
 }
 """By vendors' names: the setting that each is, and a text for it that is not its default."""
+AQUA_LOGIN = {"settingsFromSecrets": {"SCANNER_AQUA_TOKEN": {"name": "aqua", "key": "token"}}}
 CHART_ONLY = {
     "service.type", "service.port", "service.annotations", "service.replicaCount", "service.disable-qualys-tls",
     *(f"scanner.image.{name}" for name in ("registry", "repository", "tag", "digest", "pullPolicy")),
@@ -157,6 +158,29 @@ def test_either_name_of_the_persistent_cache_counts_as_for_the_program(
     assert told(loaded(objects, tmp_path))["SCANNER_QUALYS_PERSISTENCE"] == meant
     names = {claim["metadata"]["name"] for claim in only(objects, "StatefulSet")["spec"]["volumeClaimTemplates"]}
     assert ("cache" in names) == (meant == "true")
+
+
+@pytest.mark.parametrize(
+    ("values", "scanners"),
+    [
+        ({"scannerArgs": {"scan-timeout": "20m"}}, "qualys"),
+        ({"scannerArgs": {"pod": "---", "cache": ""}, "persistence": {"enabled": True}}, "osv"),
+        ({"helmInstallationPath": "/home/me"}, "qualys"),
+        ({"scanner": {"aqua": {"useImageTag": False}}, **AQUA_LOGIN}, "aqua"),
+        ({"scannerArgs": {"cache": "none"}, "scanner": {"logLevel": "info"}, **AQUA_LOGIN}, "aqua,qualys"),
+        ({"settings": {"SCANNER_OSV_URL": "https://mirror"}, "redis": {"url": "redis://r"}}, "osv"),
+        ({"scanner": {"store": {"redisScanJobTTL": "2h"}}}, "osv"),
+    ],
+)  # fmt: skip
+def test_scanners_answer_of_which_anything_is_given(values: Mapping[str, Any], scanners: str, tmp_path: Path) -> None:
+    objects = render({"aqua": {"copyProgram": False}, **values})
+    assert told(loaded(objects, tmp_path))["SCANNER_ENABLED"] == scanners
+
+
+def test_three_dashes_are_no_storage_class() -> None:
+    objects = render({**QUALYS, "persistence": {"enable": True, "storageClass": "---"}})
+    claims = only(objects, "StatefulSet")["spec"]["volumeClaimTemplates"]
+    assert all("storageClassName" not in claim["spec"] for claim in claims)
 
 
 def test_numbers_and_words_arrive_as_they_were_written(tmp_path: Path) -> None:

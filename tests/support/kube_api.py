@@ -60,7 +60,8 @@ def _discovery() -> dict[str, Object]:
 
 def _place(item: Object) -> str:
     meta = item["metadata"]
-    return f"{_path(item['apiVersion'])}/namespaces/{meta['namespace']}/{item['kind'].lower()}s/{meta['name']}"
+    within = "" if item["kind"] in NOT_NAMESPACED else f"/namespaces/{meta['namespace']}"
+    return f"{_path(item['apiVersion'])}{within}/{item['kind'].lower()}s/{meta['name']}"
 
 
 class _Handler(BaseHTTPRequestHandler):
