@@ -15,12 +15,12 @@ from support.chart_cases import AQUA, CERTIFICATE, QUALYS, REDIS, SECRET
 from support.helm import CHART, helm
 
 
-def notes(values: Mapping[str, Any], release: str = "harbor-scanner") -> str:
-    """Return what Helm prints at the end of an installation."""
+def notes(values: Mapping[str, Any], release: str = "harbor-scanner", image: str = "registry.example/t/scan") -> str:
+    """Return what Helm prints at the end of an installation, of an image that has a registry unless told otherwise."""
     with kube_api.serving() as url:
         printed = helm(
             "install", release, str(CHART), "--dry-run=server", f"--kube-apiserver={url}", "--namespace=harbor",
-            "--disable-openapi-validation", values=values,
+            f"--set=scanner.image.repository={image}", "--disable-openapi-validation", values=values,
         )  # fmt: skip
     return printed.partition("NOTES:\n")[2]
 
@@ -31,6 +31,11 @@ def test_one_scanner_and_nothing_to_see_to() -> None:
     assert "harbor-scanner register --harbor https://HARBOR --url http://harbor-scanner-aqua.harbor:8080\n" in told
     assert "helm test harbor-scanner-aqua --namespace harbor" in told
     assert "To be seen to" not in told
+
+
+def test_an_image_of_no_registry_is_told() -> None:
+    told = notes({}, image="harbor-scanner")
+    assert "scanner.image.registry: there is none; the image harbor-scanner must be on the nodes already" in told
 
 
 def test_several_scanners_have_a_path_each() -> None:

@@ -31,6 +31,9 @@ persistence.enable and persistence.enabled disagree: persistence.enable ({{ $ena
 {{- if and (include "harbor-scanner.qualys" .) (include "harbor-scanner.hasCertificates" .) (not (include "harbor-scanner.mountsCertificates" .)) }}
 qualys.certificates: they are not mounted, for service.disable-qualys-tls is true
 {{- end }}
+{{- if and (not .Values.scanner.image.registry) (not (contains "/" .Values.scanner.image.repository)) }}
+scanner.image.registry: there is none; the image {{ .Values.scanner.image.repository }} must be on the nodes already, else they look for it on Docker Hub
+{{- end }}
 {{- if include "harbor-scanner.manualCache" . }}
 persistence.storageClass: manual; on each node that may get a pod, run: install -d -o 1000 -g 1000 {{ include "harbor-scanner.cacheDir" . }}
 {{- end }}
