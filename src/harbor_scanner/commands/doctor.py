@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -19,6 +17,7 @@ import typer
 
 from harbor_scanner import __version__
 from harbor_scanner.commands.common import ConfigOption
+from harbor_scanner.commands.stopping import StoppedError, until_signal
 from harbor_scanner.config import Role, load_config
 from harbor_scanner.errors import SettingsError
 from harbor_scanner.settings import mask_user
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 """Something fails scans."""
 SCHEMA = "harbor-scanner/doctor/1"
-_SIGNALLED = 128
 _MARKS = {
     "ok": ("✔", "+", "green"),
     "warning": ("!", "!", "yellow"),
@@ -112,29 +110,16 @@ def _examine(role: Role, path: Path | None, wanted: Wanted) -> list[Verdict]:
         return refused(error)
     # What parts of the service would log is told by the verdicts.
     log.configure("fatal", config.secrets())
-    signals: list[int] = []
-
-    async def until_signal() -> list[Verdict]:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101
-
-        def stop(number: int) -> None:
-            signals.append(number)
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
-        with _telling() as tell:
-            return await examine(config, wanted, tell)
 
     import uvloop  # noqa: PLC0415
 
     loop = uvloop.new_event_loop()
     try:
-        return loop.run_until_complete(until_signal())
-    except asyncio.CancelledError:
+        with _telling() as tell:
+            return loop.run_until_complete(until_signal(examine(config, wanted, tell)))
+    except StoppedError as stopped:
         typer.echo("Stopped; nothing is left behind.", err=True)
-        _end(_SIGNALLED + signals[0])
+        _end(stopped.code)
 
 
 @contextlib.contextmanager

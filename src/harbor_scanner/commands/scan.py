@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import io
 import os
-import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from enum import StrEnum
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from harbor_scanner.commands.common import ConfigOption, refuse
+from harbor_scanner.commands.stopping import StoppedError, until_signal
 from harbor_scanner.errors import HarborScannerError, ScanError, SettingsError
 from harbor_scanner.harbor import media
 from harbor_scanner.harbor.models import VULNERABILITY, Severity
@@ -31,7 +31,6 @@ EXIT_FOUND = 1
 """There is what --fail-on names."""
 EXIT_FAILED = 3
 """The scan failed: nothing is known of the image."""
-_SIGNALLED = 128
 
 
 class Format(StrEnum):
@@ -64,14 +63,6 @@ class Level(StrEnum):
     def severity(self) -> Severity:
         """The same in Harbor's words."""
         return Severity(self.capitalize())
-
-
-class _StoppedError(Exception):
-    """A signal has ended the scan."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
 
 
 def scan(  # noqa: PLR0913 - the options of a command
@@ -209,28 +200,11 @@ def _perform(order: Order, config: Config | None, via: str | None) -> Scanned:
 
 
 def _run(work: Coroutine[Any, Any, Scanned]) -> Scanned:
-    """Run to the end, or until a signal: what was started is then ended, and nothing is left behind."""
+    """Run to the end, or until a signal."""
     import uvloop  # noqa: PLC0415
 
-    signals: list[int] = []
-
-    async def until_signal() -> Scanned:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101
-
-        def stop(number: int) -> None:
-            signals.append(number)
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
-        return await work
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(until_signal())
-    except asyncio.CancelledError:
-        raise _StoppedError(signals[0]) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(until_signal(work))
 
 
 @contextlib.contextmanager
@@ -258,9 +232,9 @@ def _failing() -> Iterator[None]:
         _fail(error.message, error.advice)
     except (HarborScannerError, OSError) as error:
         _fail(str(error))
-    except _StoppedError as stopped:
+    except StoppedError as stopped:
         typer.echo("The scan was stopped.", err=True)
-        raise typer.Exit(_SIGNALLED + stopped.number) from None
+        raise typer.Exit(stopped.code) from None
 
 
 def _fail(message: str, advice: str = "") -> NoReturn:
