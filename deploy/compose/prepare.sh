@@ -25,7 +25,7 @@ fail() {
 made() { printf 'made   %s\n' "$1"; }
 kept() { printf 'kept   %s\n' "$1"; }
 
-todo() { # LINE...
+remind() { # LINE...
     [ "$left" ] || printf '\nLeft to do:\n'
     printf -- '- %s\n' "$1"
     shift
@@ -159,36 +159,36 @@ file "$ours" "$override" 644
 
 image=$(sed -n 's/^ *image: //p' "$ours")
 if ! grep -q "^  $name:" "$override"; then
-    todo "$override was there already: add to its services the one of $ours"
+    remind "$override was there already: add to its services the one of $ours"
 elif ! grep -qF "$image" "$override"; then
-    todo "$override was there already, with another image: change it to $image"
+    remind "$override was there already, with another image: change it to $image"
 fi
 case $scanner in
     aqua)
-        [ -f "$config/scannercli" ] || todo "put Aqua's scannercli at $config/scannercli"
+        [ -f "$config/scannercli" ] || remind "put Aqua's scannercli at $config/scannercli"
         if ! grep -q ' /etc/pki/' "$override"; then
             : # HTTP
         elif [ -z "$pki" ]; then
-            todo "export HARBOR_PKI_DIR, or, if Harbor has no internal TLS, have the scanner serve HTTP: remove the two mounts" \
+            remind "export HARBOR_PKI_DIR, or, if Harbor has no internal TLS, have the scanner serve HTTP: remove the two mounts" \
                 "of /etc/pki from $override," \
                 "and in $config/env remove the lines of SCANNER_API_TLS_ and set SCANNER_API_ADDR=:8080"
         elif [ ! -f "$pki/aqua_adapter.crt" ]; then
-            todo "make a certificate: $from/make-certs.sh"
+            remind "make a certificate: $from/make-certs.sh"
         fi
         grep -Eq '^SCANNER_AQUA_(TOKEN|USERNAME)(_FILE)?=.' "$config/env" ||
-            todo "set SCANNER_AQUA_HOST and SCANNER_AQUA_USERNAME in $config/env"
+            remind "set SCANNER_AQUA_HOST and SCANNER_AQUA_USERNAME in $config/env"
         [ -s "$config/secrets/aqua-password" ] || grep -Eq '^SCANNER_AQUA_(TOKEN|PASSWORD)=.' "$config/env" ||
-            todo "write the password of that user to $config/secrets/aqua-password"
+            remind "write the password of that user to $config/secrets/aqua-password"
         ;;
     qualys)
         grep -Eq '^ *(pod|gateway-url): *[^ #]' "$config/values.yaml" ||
-            todo "set the pod of your account in $config/values.yaml"
+            remind "set the pod of your account in $config/values.yaml"
         [ -s "$config/accesstoken/token" ] || grep -Eq '^ *access-token: *[^ #]' "$config/values.yaml" ||
-            todo "write the access token to $config/accesstoken/token"
+            remind "write the access token to $config/accesstoken/token"
         ;;
 esac
 if [ "$chowns" ]; then
-    todo "as root, for this user cannot give files away:"
+    remind "as root, for this user cannot give files away:"
     printf '%s' "$chowns"
 fi
 if [ "$left" ]; then

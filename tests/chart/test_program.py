@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +18,9 @@ from support.chart_cases import CASES, rendered
 from support.chart_pods import environment, files, pod
 from support.chart_program import known, loaded
 from support.helm import CHART
+from support.reader import read
 from support.service import Service
 from support.standin import install_scannercli
-
-READER = Path(mounts.__file__).with_name("reader.py")
 
 
 @pytest.fixture
@@ -84,23 +80,12 @@ def test_the_service_starts_with_the_environment_and_the_files_of_its_pod(name: 
     if variables["SCANNER_API_TLS_ENABLED"] == "true":
         # No client knows its authority here: what it holds must do.
         url, command = "", "harbor-scanner config --json"
-    done = subprocess.run(
-        [
-            *("unshare", "--user", "--map-root-user", "--mount", "--net", sys.executable, "-P", str(READER)),
-            url, json.dumps(laid), command,
-        ],
-        env={**variables, "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+    answer = read(
+        command, url=url, files=laid, programs=tmp_path / "bin", home=tmp_path, variables=variables
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
     if url:
-        answer = json.loads(done.stdout.splitlines()[0])
-        assert answer["status"] in {"ready", "degraded"}, done.stderr
-        assert answer["checks"]["store"]["state"] == "ok", done.stderr
+        assert answer["status"] in {"ready", "degraded"}, answer
+        assert answer["checks"]["store"]["state"] == "ok", answer
 
 
 @pytest.fixture

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +12,10 @@ import pytest
 from support import mounts, pages
 from support.pages import Block
 from support.qualys import install_qscanner
+from support.reader import read
 from support.standin import install_scannercli
 
 HERE = "tests/e2e/test_docs_commands.py"
-READER = Path(pages.__file__).with_name("reader.py")
 BLOCKS = [block for block in pages.blocks() if block.what == HERE]
 
 FILES = {
@@ -48,21 +44,9 @@ def test_a_documented_command_does_what_it_should(block: Block, home: Path, tmp_
     qualys = "harbor-registry-service" in block.text
     serves = qualys or "harbor-scanner serve" in block.text
     files = {name: content for name, content in FILES.items() if qualys or "qscanner" not in name}
-    done = subprocess.run(
-        [
-            *("unshare", "--user", "--map-root-user", "--mount", "--net", sys.executable, str(READER)),
-            f"http://127.0.0.1:{5000 if qualys else 8080}" if serves else "", json.dumps(files), block.text,
-        ],
-        env={"PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home)},
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    url = f"http://127.0.0.1:{5000 if qualys else 8080}" if serves else ""
+    answer = read(block.text, url=url, files=files, programs=tmp_path / "bin", home=home, variables={"HOME": str(home)})
     if serves:
-        answer = json.loads(done.stdout.splitlines()[0])
         # Without advisories, as in the quick start, `osv` says so and the service is up all the same.
         assert answer["status"] == ("degraded" if "osv" in answer["checks"] else "ready"), answer
 

@@ -19,7 +19,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 PATIENCE = 60
@@ -77,6 +79,28 @@ def main(url: str, files: str, block: str) -> int:
         # The shell waits for its last command: both are asked to end.
         os.killpg(process.pid, signal.SIGTERM)
     return process.wait()
+
+
+def read(
+    block: str, *, url: str, files: Mapping[str, str], programs: Path, home: Path, variables: Mapping[str, str]
+) -> dict[str, Any]:
+    """Run a block as above, with `programs` before all others on PATH; return what its service says of itself, if any.
+
+    Raises AssertionError with all that was printed if it does not work.
+    """
+    namespaces = ("unshare", "--user", "--map-root-user", "--mount", "--net")
+    done = subprocess.run(
+        # Without -P, modules beside this file would stand before those of Python.
+        [*namespaces, sys.executable, "-P", __file__, url, json.dumps(dict(files)), block],
+        env={"PATH": f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin", **variables},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout.splitlines()[0])) if url else {}
 
 
 if __name__ == "__main__":
