@@ -16,7 +16,7 @@ from harbor_scanner.doctor.check import Verdict
 from harbor_scanner.doctor.clock import Offset
 from harbor_scanner.doctor.workshop import workshop
 from support.doctor import outcomes, settings, told
-from support.redis_servers import Account, RedisServer, Tls, eventually, program, serving, under_sentinels
+from support.redis_servers import Account, RedisServer, Tls, eventually, free_port, program, serving, under_sentinels
 from support.service import serving as serving_service
 
 ADMIN = Account("admin", "adm1n-password")
@@ -173,7 +173,9 @@ def test_a_replica_is_told(durable: RedisServer, short_dir: Path, tmp_path: Path
 
 
 def test_a_cluster_is_told(short_dir: Path, tmp_path: Path) -> None:
-    with serving(program("valkey"), short_dir / "cluster", "--cluster-enabled", "yes", tcp=True) as server:
+    # The port of the cluster's own talk is 10,000 above the other, if nobody names it, and may not be there.
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with serving(program("valkey"), short_dir / "cluster", *options, tcp=True) as server:
         assert outcomes(look(tmp_path, url(server)))["role"] == "failure"
 
 
